@@ -1,0 +1,119 @@
+"""The contract every kind of data meets. Adding a kind of data means one subclass of `Modality` and one registry line."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from suffuse.diffusion.process import Joint
+from suffuse.diffusion.random import Random
+from suffuse.diffusion.state import Batch, Start, Task
+
+
+class Dataset(Protocol):
+    """Clean examples at random access. `batch` collates and may pad."""
+
+    def __len__(self) -> int: ...
+
+    def batch(self, indices: Tensor) -> Batch:
+        """indices: (B,) int64 positions. Returns the examples, with `index` set to `indices`."""
+        ...
+
+
+class Modality(ABC):
+    """One kind of data: its files, fields, processes, network, training tasks, quality and sugar verbs.
+
+    An instance holds what was learnt from the data (shapes, classes, scaling) as plain JSON values in `self.config`;
+    `type(self)(**config)` rebuilds it. It holds no tensors and no network.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    """One line for `suffuse modalities`."""
+    extra: ClassVar[str]
+    """The pip extra that brings its libraries."""
+    verbs: ClassVar[dict[str, Callable[..., Any]]] = {}
+    """Sugar: name -> function(model, ...); reachable as model.NAME(...) and `suffuse NAME MODEL ...`."""
+
+    def __init__(self, **config: Any):
+        self.config = config
+
+    # -- reading ------------------------------------------------------------------------------------------------
+    @classmethod
+    @abstractmethod
+    def recognises(cls, source: Any) -> float:
+        """How sure (0..1) this modality is that `source` (a path or an object) is its kind of data. Reads little."""
+
+    @classmethod
+    @abstractmethod
+    def read(cls, source: Any, **options: Any) -> tuple[Modality, Dataset]:
+        """Infer the modality's config from training data and return it with the data set.
+
+        Raises `suffuse.errors.DataError` with one clear sentence on bad input.
+        """
+
+    @abstractmethod
+    def dataset(self, source: Any, **options: Any) -> Dataset:
+        """Read more data of the kind this instance was made for (same shapes, classes, scaling)."""
+
+    # -- the model's parts --------------------------------------------------------------------------------------
+    @abstractmethod
+    def joint(self) -> Joint:
+        """The process of each field."""
+
+    @abstractmethod
+    def network(self) -> nn.Module:
+        """The default network, seen by the engine as raw = network(x, levels, context, targets)."""
+
+    def parametrisation(self) -> dict[str, str]:
+        """Per Gaussian field what the network predicts: 'edm' (default), 'x0', 'eps', 'v' or 'velocity'."""
+        return {}
+
+    # -- training -----------------------------------------------------------------------------------------------
+    @property
+    @abstractmethod
+    def tasks(self) -> dict[str, float]:
+        """The training mixture: task name -> weight."""
+
+    @abstractmethod
+    def start(self, task: str, batch: Batch, random: Random, step: int) -> Start:
+        """Starting levels of one training task for a whole batch (B examples, each drawn by its own index)."""
+
+    def defaults(self) -> dict[str, Any]:
+        """Training defaults: batch, learning_rate, ... as `suffuse.training.Recipe` names them; sampling: steps, guidance."""
+        return {}
+
+    # -- asking -------------------------------------------------------------------------------------------------
+    @abstractmethod
+    def request(self, n: int, given: Any = None, *, index: Tensor, **asked: Any) -> Task:
+        """Turn what a person asks into a task of n samples. Raises `AskError` with one clear sentence."""
+
+    @abstractmethod
+    def decode(self, fields: dict[str, Tensor], task: Task) -> list[Any]:
+        """Sampled fields as the ecosystem's own objects, one a sample."""
+
+    @abstractmethod
+    def write(self, samples: Sequence[Any], path: Path) -> list[Path]:
+        """Write samples to a file or folder (whole or not at all); returns what was written."""
+
+    def show(self, samples: Sequence[Any], path: Path) -> Path:
+        """A picture (or page fragment) of the samples, for the demo and previews during training."""
+        raise NotImplementedError(f"{self.name} has no picture")
+
+    # -- quality ------------------------------------------------------------------------------------------------
+    def evaluate(self, model: Any, data: Dataset, **options: Any) -> dict[str, float]:
+        """Named figures of quality, each beside the same figure for real data against real data (key ending '_real')."""
+        return {}
+
+
+def choose_tasks(weights: dict[str, float], random: Random, step: int, index: Tensor) -> Tensor:
+    """Which task each example trains on: (B,) int64 positions in `weights`, in proportion to them."""
+    share = torch.tensor(list(weights.values()), dtype=torch.float64)
+    edges = (share / share.sum()).cumsum(0)
+    u = random.uniform((), index, step, "task").double()
+    return torch.searchsorted(edges, u.clamp(max=1 - 1e-12), right=True).clamp(max=len(weights) - 1)
