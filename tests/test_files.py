@@ -51,15 +51,40 @@ def test_writing_below_a_file_is_one_sentence(tmp_path):
 def test_a_folder_is_replaced_as_a_whole(tmp_path):
     target = tmp_path / "model"
     for content in ("one", "two"):
-        with files.atomic_folder(target) as partial:
+        with files.atomic_folder(target, existing="replace") as partial:
             (partial / f"{content}.txt").write_text(content)
     assert names(tmp_path) == ["model"] and names(target) == ["two.txt"]
-    with pytest.raises(RuntimeError), files.atomic_folder(target) as partial:
+    with pytest.raises(RuntimeError), files.atomic_folder(target, "replace") as partial:
         (partial / "three.txt").write_text("")
         raise RuntimeError
     assert names(tmp_path) == ["model"] and names(target) == ["two.txt"]
-    with pytest.raises(DataError, match="not empty"), files.atomic_folder(target, replace=False):
+    with pytest.raises(DataError, match="not empty"), files.atomic_folder(target):
         pass
+
+
+def test_the_folder_one_stands_in_is_never_replaced(tmp_path, monkeypatch):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match="will not be replaced"), files.atomic_folder(".", "replace"):
+        pass
+    assert names(tmp_path) == ["thesis.tex"]
+
+
+def test_samples_join_what_is_there(tmp_path):
+    target = tmp_path / "out"
+    (target / "sub").mkdir(parents=True)
+    (target / "mine.txt").write_text("mine")
+    (target / "0.txt").write_text("old")
+    with files.atomic_folder(target, "merge") as partial:
+        (partial / "sub").mkdir()
+        for name in ("0.txt", "1.txt", "sub/2.txt"):
+            (partial / name).write_text("new")
+    assert names(tmp_path) == ["out"] and names(target) == ["0.txt", "1.txt", "mine.txt", "sub"]
+    assert (target / "0.txt").read_text() == "new" and names(target / "sub") == ["2.txt"]
+    with pytest.raises(RuntimeError), files.atomic_folder(target, "merge") as partial:
+        (partial / "mine.txt").write_text("half")
+        raise RuntimeError
+    assert (target / "mine.txt").read_text() == "mine" and names(tmp_path) == ["out"]
 
 
 def test_json_round_trip_and_refusals(tmp_path):

@@ -51,22 +51,29 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def atomic_folder(path: str | Path, replace: bool = True) -> Iterator[Path]:
+def atomic_folder(path: str | Path, existing: str = "refuse") -> Iterator[Path]:
     """Yield a temporary folder beside `path`; it becomes `path` when the block ends well.
 
-    An older folder of that name is replaced as a whole (`replace=False`: refused, unless it is empty). When the block
-    raises, nothing is left behind. Raises DataError on a full disk or a missing permission.
+    What happens to a folder of that name that holds something already: `existing="refuse"` raises DataError before the
+    block runs; "replace" puts the new folder in its place as a whole (models); "merge" moves the new files into it,
+    over files of the same names (samples). When the block raises, nothing is left behind. Raises DataError on a full
+    disk or a missing permission.
 
-        with atomic_folder("model") as partial:
+        with atomic_folder("model", existing="replace") as partial:
             save_file(weights, partial / "model.safetensors")
             write_json(config, partial / "config.json")
     """
+    if existing not in ("refuse", "replace", "merge"):
+        raise ValueError(f"existing is 'refuse', 'replace' or 'merge', not {existing!r}")
     path = Path(os.path.abspath(path))
     with _clear_errors(path):
         if path.exists() and not path.is_dir():
             raise DataError(f"{path} is a file; name a folder to write")
-        if not replace and path.is_dir() and any(path.iterdir()):
+        full = path.is_dir() and any(path.iterdir())
+        if full and existing == "refuse":
             raise DataError(f"the folder {path} is not empty; name a new one")
+        if full and existing == "replace" and (Path.cwd().is_relative_to(path) or Path.home().is_relative_to(path)):
+            raise DataError(f"the folder {path} is in use and will not be replaced; name a new one")
         made = _make_parents(path)
         try:
             partial = Path(tempfile.mkdtemp(prefix=f".{path.name[:40]}-", suffix=".partial", dir=path.parent))
@@ -79,11 +86,27 @@ def atomic_folder(path: str | Path, replace: bool = True) -> Iterator[Path]:
                 if file.is_file():
                     _sync(file)
             os.chmod(partial, 0o777 & ~_umask())
-            _exchange(partial, path)
+            if full and existing == "merge":
+                _merge(partial, path)
+            else:
+                _exchange(partial, path)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             _remove_empty(made)
             raise
+
+
+def _merge(partial: Path, path: Path) -> None:
+    """Move every file of `partial` to the same place in `path`. The contents are on the disk already: only names move."""
+    for file in sorted(partial.rglob("*")):
+        target = path / file.relative_to(partial)
+        if file.is_dir():
+            target.mkdir(exist_ok=True)
+        elif target.is_dir():
+            raise DataError(f"{target} is a folder, and a file of that name was to be written")
+        else:
+            os.replace(file, target)
+    shutil.rmtree(partial, ignore_errors=True)
 
 
 def _exchange(partial: Path, path: Path) -> None:

@@ -26,7 +26,7 @@ def two(monkeypatch):
     module = types.ModuleType("suffuse_test_kinds")
     module.Sure, module.Unsure = Sure, Unsure
     monkeypatch.setitem(sys.modules, "suffuse_test_kinds", module)
-    kinds = {"sure": "suffuse_test_kinds:Sure", "unsure": "suffuse_test_kinds:Unsure", "gone": "suffuse_test_kinds:Gone"}
+    kinds = {name: f"suffuse_test_kinds:{name.title()}" for name in ("sure", "unsure", "gone")}
     monkeypatch.setattr(registry, "MODALITIES", kinds)
     return kinds
 
@@ -75,4 +75,4 @@ def test_registered_modalities_meet_the_contract():
     for name, modality in registry.available().items():
         assert issubclass(modality, Modality) and modality.name == name == modality.extra
         assert modality.summary and "\n" not in modality.summary
-        assert not getattr(modality, "__abstractmethods__", None), f"{name} leaves {modality.__abstractmethods__} undone"
+        assert not getattr(modality, "__abstractmethods__", None), name
