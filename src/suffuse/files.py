@@ -97,7 +97,7 @@ def atomic_folder(path: str | Path, existing: str = "refuse") -> Iterator[Path]:
 
 
 def _merge(partial: Path, path: Path) -> None:
-    """Move every file of `partial` to the same place in `path`. The contents are on the disk already: only names move."""
+    """Move every file of `partial` to its place in `path`. The contents are on the disk already: only names move."""
     for file in sorted(partial.rglob("*")):
         target = path / file.relative_to(partial)
         if file.is_dir():
