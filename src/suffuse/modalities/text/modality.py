@@ -1,0 +1,415 @@
+"""Text and other token sequences: many tokens at once, in any order, with both sides in view."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from suffuse.diffusion.process import Categorical, Joint
+from suffuse.diffusion.random import Random
+from suffuse.diffusion.state import Batch, Start, Task
+from suffuse.errors import AskError, DataError
+from suffuse.files import atomic_write
+from suffuse.modalities.contract import Modality
+from suffuse.modalities.text import asking, reading
+from suffuse.modalities.text.data import TextData
+from suffuse.modalities.text.vocabulary import Vocabulary
+
+LONGEST_LINE = 512
+"""Documents longer than this are packed into windows unless told otherwise."""
+
+
+class Text(Modality):
+    """Field `text`, categorical (B, L), and, where the data is labelled, `label` (B, 1).
+
+    Config (plain JSON): vocabulary, form ('lines': one sample a document, 'packed': windows), length (most tokens of a sample),
+    ending ('length': the number of tokens is drawn or asked; 'token': an end token fills the rest), sizes (how often each
+    length was seen, by label), labels (their names), prior, streams, and the network's dim, depth, heads, rank.
+    """
+
+    name = "text"
+    summary = "Text and token sequences: free text, prefixes, blanks, rewriting, labels, hard limits, any-order scores"
+    extra = "text"
+
+    def __init__(self, **config: Any):
+        super().__init__(**config)
+        self.vocabulary = Vocabulary(**config["vocabulary"])
+        self.length, self.form = int(config["length"]), config["form"]
+        self.labels: list[str] = config.get("labels") or []
+        self.ending = config.get("ending", "length")
+
+    # -- reading ------------------------------------------------------------------------------------------------
+    @classmethod
+    def recognises(cls, source: Any) -> float:
+        if isinstance(source, (str, Path)) and (isinstance(source, Path) or len(source) < 4096):
+            return _path_score(Path(source))
+        if hasattr(source, "column_names") and "text" in source.column_names:
+            return 0.9
+        if hasattr(source, "columns"):
+            return 0.6 if "text" in source.columns else 0.0
+        if isinstance(source, (list, tuple)) and source:
+            first = source[0]
+            if isinstance(first, dict):
+                return 0.8 if isinstance(first.get("text"), str) else 0.0
+            return 0.6 if isinstance(first, str) else 0.0
+        return 0.0
+
+    @classmethod
+    def read(
+        cls,
+        source: Any,
+        *,
+        vocabulary: str | Path = "characters",
+        limit: int | None = None,
+        form: str | None = None,
+        length: int | None = None,
+        ending: str = "length",
+        prior: str = "mask",
+        text: str = "text",
+        label: str = "label",
+        encoding: str = "utf-8",
+        streams: int = 0,
+        **network: Any,
+    ) -> tuple[Text, TextData]:
+        """Learn vocabulary, labels and lengths from training data.
+
+        vocabulary: 'characters', 'bytes', 'integers', or the path of a tokenizers file. limit: keep the most frequent characters
+        only; samples with others are left out ('lines') or hold an unknown token ('packed').
+        form: 'lines' (a text file gives one sample a line) or 'packed'; default: packed for text files, lines for short documents.
+        length: window, or longest sample (longer ones are left out). network: dim, depth, heads, rank.
+        Raises DataError in one sentence.
+        """
+        unknown = set(network) - {"dim", "depth", "heads", "rank", "network"}
+        if unknown:
+            raise AskError(f"{sorted(unknown)[0]!r} is no option of text; known are vocabulary, limit, form, length, ending, "
+                           "prior, text, label, encoding, streams, dim, depth, heads, rank")
+        for name, value, allowed in (("form", form, (None, "lines", "packed")), ("ending", ending, ("length", "token")),
+                                     ("prior", prior, ("mask", "uniform"))):
+            if value not in allowed:
+                raise AskError(f"{name} must be one of {', '.join(map(str, allowed))}, not {value!r}")
+        found = list(reading.documents(source, text, label, encoding))
+        if not found:
+            raise DataError("the source is empty: there is nothing to learn from")
+        integers = not isinstance(found[0].text, str)
+        form = form or _likely_form(found, source)
+        if form == "lines" and not integers and len(found) < 32:
+            found = _lines_of(found)
+        words = _make_vocabulary(vocabulary, found, limit, integers, end=ending == "token")
+        names = sorted({d.label for d in found if d.label is not None})
+        if names and any(d.label is None for d in found):
+            lacking = next(d for d in found if d.label is None)
+            raise DataError(f"{lacking.where} has no label, and others have: label all samples or none (label=None leaves them out)")
+        config = {"vocabulary": words.config, "form": form, "ending": ending, "labels": names, "prior": prior, "streams": streams}
+        sequences = [_encode(words, d) for d in found]
+        if form == "packed":
+            config["length"] = length or min(256, max(len(s) for s in sequences))
+        else:
+            sizes = [len(s) for s in sequences]
+            config["length"] = length or min(max(sizes), LONGEST_LINE)
+        config |= {k: v for k, v in network.items() if k != "network" and v is not None}
+        made = cls(**config)
+        data = made._data(found, sequences)
+        if form == "lines":
+            made.config["sizes"] = made._sizes(data)
+        return made, data
+
+    def dataset(self, source: Any, *, text: str = "text", label: str = "label", encoding: str = "utf-8", **options: Any) -> TextData:
+        """More text of the same vocabulary. Characters the model does not know raise DataError naming them."""
+        found = list(reading.documents(source, text, label, encoding))
+        if self.form == "lines" and found and isinstance(found[0].text, str) and len(found) < 32:
+            found = _lines_of(found)
+        return self._data(found, [_encode(self.vocabulary, d) for d in found], **options)
+
+    def _data(self, found: list[reading.Document], sequences: list[np.ndarray], stride: int | None = None) -> TextData:
+        unknown = self.vocabulary.unknown
+        if self.form == "lines":
+            room = self.length - (self.ending == "token")
+            keep = [0 < len(s) <= room and (unknown is None or unknown not in s) for s in sequences]
+            found = [d for d, k in zip(found, keep, strict=True) if k]
+            sequences = [s for s, k in zip(sequences, keep, strict=True) if k]
+            if not sequences:
+                raise DataError(f"no sample has between 1 and {room} tokens, all in the vocabulary: pass a larger length= or limit=")
+        labels = None
+        if self.labels:
+            strange = next((d for d in found if d.label not in self.labels), None)
+            if strange is not None:
+                raise DataError(f"{strange.where} has the label {strange.label!r}; the model knows {', '.join(self.labels)}")
+            labels = np.array([self.labels.index(d.label) for d in found])
+        offsets = np.concatenate([[0], np.cumsum([len(s) for s in sequences])])
+        end = self.vocabulary.end if self.ending == "token" else None
+        return TextData(np.concatenate(sequences), offsets, labels, self.form, self.length, end, stride)
+
+    def _sizes(self, data: TextData) -> list[list[int]]:
+        groups = np.zeros(len(data), int) if data.labels is None else data.labels
+        return [np.bincount(data.size[groups == g], minlength=self.length + 1).tolist() for g in range(max(len(self.labels), 1))]
+
+    # -- the model's parts --------------------------------------------------------------------------------------
+    def joint(self) -> Joint:
+        processes = {"text": Categorical(self.vocabulary.size, self.config.get("prior", "mask"))}
+        if self.labels:
+            processes["label"] = Categorical(len(self.labels))
+        return Joint(processes, {"label": 0.1} if self.labels else {})
+
+    def network(self) -> nn.Module:
+        from suffuse.modalities.text.network import TextNetwork
+
+        sizes = {k: self.config[k] for k in ("dim", "depth", "heads", "rank") if k in self.config}
+        return TextNetwork(
+            self.vocabulary.size,
+            labels=len(self.labels),
+            length=self.length,
+            anchored=self.form == "lines",
+            streams=self.config.get("streams", 0),
+            levels=self.config.get("prior", "mask") != "mask",
+            **sizes,
+        )
+
+    # -- training -----------------------------------------------------------------------------------------------
+    @property
+    def tasks(self) -> dict[str, float]:
+        """generate: any number of tokens masked at random; prefix: the left side given; blank: one gap to fill;
+        and, with labels, unlabelled (the label held) and classify (the label asked)."""
+        tasks = {"generate": 0.7, "prefix": 0.1, "blank": 0.1} | ({"unlabelled": 0.1, "classify": 0.1} if self.labels else {})
+        return tasks
+
+    def start(self, task: str, batch: Batch, random: Random, step: int) -> Start:
+        text = batch.x["text"]
+        size, length = text.shape
+        index = batch.index
+        exists = batch.exists.get("text", torch.ones_like(text, dtype=torch.bool)).expand(size, length)
+        count = exists.sum(1, keepdim=True)
+        masked_prior = self.config.get("prior", "mask") == "mask"
+        u = random.uniform((3,), index, step, f"task/{task}").to(text.device)
+        at = torch.arange(length, device=text.device)
+        zero, one = torch.zeros(1, 1), torch.ones(1, 1)
+        if task in ("generate", "unlabelled", "classify") and masked_prior:
+            asked = 1 + (u[:, :1] * count).long().clamp(max=count - 1)
+            order = random.uniform((length,), index, step, f"order/{task}").to(text.device)
+            rank = order.masked_fill(~exists, 2.0).argsort(1).argsort(1)
+            level = (rank < asked).float()
+        elif task in ("generate", "unlabelled", "classify"):
+            level, masked_prior = one, False
+        else:
+            begin = (u[:, :1] * count).long()
+            width = 1 + (u[:, 1:2] * (count - begin)).long() if task == "blank" else count
+            level = ((at >= begin) & (at < begin + width)).float()
+            if masked_prior:  # some of the gap is filled already
+                order = random.uniform((length,), index, step, f"order/{task}").to(text.device)
+                level = level * (order < u[:, 2:]).float()
+        levels, held = {"text": level}, {}
+        if self.labels:
+            levels["label"] = one if task in ("unlabelled", "classify") else zero
+            if task == "unlabelled":
+                held["label"] = torch.ones(1, 1, dtype=torch.bool)
+        exact = torch.full((size,), True) if masked_prior else None
+        return Start(levels, held, exact)
+
+    def defaults(self) -> dict[str, Any]:
+        return {"batch": 32, "learning_rate": 2e-3, "steps": 20, "guidance": 1.0}
+
+    # -- asking -------------------------------------------------------------------------------------------------
+    def request(
+        self,
+        n: int,
+        given: Any = None,
+        *,
+        index: Tensor,
+        label: str | None = None,
+        prefix: Any = None,
+        length: int | None = None,
+        blank: int | Sequence[int] | None = None,
+        mark: str = "_",
+        force: Mapping[int, Any] | None = None,
+        forbid: Any = None,
+    ) -> Task:
+        """given: a text with blanks ("the ___ of the king": one token an underscore), a sequence of integers with -1 for unknown, or
+        {"text": ..., "label": ...}; a list of them gives one per sample. prefix: what the text begins with. length: tokens.
+        blank: tokens of each blank, instead of the underscores. force: {position: token}. forbid: tokens, or {position: tokens}.
+        """
+        many = isinstance(given, (list, tuple)) and bool(given) and isinstance(given[0], (str, dict, list, tuple, np.ndarray))
+        asked = list(given) if many else [given] * n
+        if len(asked) != n:
+            raise AskError(f"{len(asked)} texts are given for {n} samples: give one, or one per sample")
+        rows = [self._row(g, label, prefix, blank, mark) for g in asked]
+        shared = not many
+        templates = [rows[0][0]] * n if shared else [r[0] for r in rows]
+        names = [r[1] for r in rows]
+        sizes = [self._size(t, name, length, int(i), given is not None) for t, name, i in zip(templates, names, index, strict=True)]
+        width = max(sizes) if self.form == "lines" and self.ending == "length" else self.length
+        tokens = np.full((n, width), -1, dtype=np.int64)
+        for row, (template, size) in enumerate(zip(templates, sizes, strict=True)):
+            tokens[row, : len(template)] = template
+            if self.ending == "token" and (length is not None or (template >= 0).size == size and given is not None):
+                tokens[row, size:] = self.vocabulary.end
+        at = torch.arange(width)
+        inside = at < torch.tensor(sizes)[:, None]
+        forbidden = asking.forbidden_tokens(forbid, width, self.vocabulary)
+        forced = asking.fixed_tokens(force, min(sizes), self.vocabulary)
+        for row in range(n):
+            asking.clash(tokens[row], forced, forbidden, self.vocabulary)
+            for position, token in forced.items():
+                tokens[row, position] = token
+        return self._task(torch.from_numpy(tokens), inside, torch.from_numpy(forbidden), names, index)
+
+    def _row(self, given: Any, label: str | None, prefix: Any, blank: Any, mark: str) -> tuple[np.ndarray, int | None]:
+        """One request as template tokens (-1 unknown) and the number of its label, or None."""
+        if isinstance(given, Mapping):
+            strange = set(given) - {"text", "label", "prefix"}
+            if strange:
+                raise AskError(f"{sorted(strange)[0]!r} is no field of this model; give text" + (" or label" if self.labels else ""))
+            label, prefix, given = given.get("label", label), given.get("prefix", prefix), given.get("text")
+        if given is not None and prefix is not None:
+            raise AskError("give a text with blanks or a prefix, not both")
+        given = prefix if given is None else given
+        template = np.zeros(0, np.int32) if given is None else asking.read_template(given, self.vocabulary, mark, blank).tokens
+        if len(template) > self.length:
+            raise AskError(f"the text given has {len(template)} tokens, and the model takes at most {self.length}")
+        if label is None:
+            return template, None
+        if not self.labels:
+            raise AskError("this model has no labels: leave label out")
+        if str(label) not in self.labels:
+            raise AskError(f"the label {label!r} is not known; the model knows {', '.join(self.labels)}")
+        return template, self.labels.index(str(label))
+
+    def _size(self, template: np.ndarray, label: int | None, length: int | None, number: int, complete: bool) -> int:
+        """How many tokens one answer has: as asked, or as given, or drawn as often as the data has it."""
+        if length is not None:
+            if not 1 <= length <= self.length:
+                raise AskError(f"length must be from 1 to {self.length}, not {length}")
+            if length < len(template):
+                raise AskError(f"the text given has {len(template)} tokens and cannot fit into a length of {length}")
+            return length
+        if self.form == "packed" or self.ending == "token":
+            return len(template) if complete and len(template) else self.length
+        if complete and len(template):
+            return len(template)
+        sizes = np.array(self.config["sizes"], dtype=float)
+        weight = sizes.sum(0) if label is None else sizes[label]
+        weight[: len(template)] = 0
+        if not weight.sum():
+            raise AskError(f"no sample of the data was longer than the {len(template)} tokens given: pass length=")
+        u = Random(0).uniform((), torch.tensor([number]), 0, "length").item()
+        return int(np.searchsorted(np.cumsum(weight) / weight.sum(), u))
+
+    def _task(self, tokens: Tensor, inside: Tensor, forbidden: Tensor, names: list[int | None], index: Tensor) -> Task:
+        known = tokens >= 0
+        packed = self.form == "packed"
+        x = {"text": tokens.clamp(min=0)}
+        levels, held, given = {"text": (~known).float()}, {}, {"text": known}
+        exists = {} if packed or self.ending == "token" else {"text": inside}
+        if packed and not bool(inside.all()):  # what surrounds the text is unknown, and stays so
+            held["text"] = ~inside & ~known
+        if self.labels:
+            answers = torch.tensor([[-1 if i is None else i] for i in names])
+            x["label"] = answers.clamp(min=0)
+            levels["label"], given["label"] = (answers < 0).float(), answers >= 0
+        context = {"forbidden:text": forbidden[None], "size:text": inside.sum(1, keepdim=True)}
+        return Task(x, Start(levels, held), given, exists, context, index)
+
+    def decode(self, fields: dict[str, Tensor], task: Task) -> list[Any]:
+        """Strings (or lists of integers), one a sample, cut to their size and at the end token."""
+        sizes = task.context["size:text"][:, 0].tolist() if "size:text" in task.context else [fields["text"].shape[1]] * len(task)
+        out = []
+        for row, size in zip(fields["text"].cpu().numpy(), sizes, strict=True):
+            row = row[:size]
+            ends = np.flatnonzero(row == self.vocabulary.end) if self.vocabulary.end is not None else []
+            out.append(self.vocabulary.decode(row[: ends[0]] if len(ends) else row))
+        return out
+
+    def write(self, samples: Sequence[Any], path: Path) -> list[Path]:
+        """.txt (samples parted by blank lines when they hold line ends), .jsonl or .json; integers as .npy or JSON."""
+        import json
+
+        path = Path(path)
+        path = path / "samples.txt" if path.is_dir() or not path.suffix else path
+        if path.suffix in (".jsonl", ".ndjson"):
+            content = "".join(json.dumps({"text": s}, ensure_ascii=False) + "\n" for s in samples)
+        elif path.suffix == ".json":
+            content = json.dumps(list(samples), ensure_ascii=False, indent=1) + "\n"
+        elif path.suffix in reading.PLAIN:
+            rows = [s if isinstance(s, str) else " ".join(map(str, s)) for s in samples]
+            content = ("\n\n" if any("\n" in r for r in rows) else "\n").join(rows) + "\n"
+        else:
+            raise AskError(f"text cannot be written as {path.suffix}: choose .txt, .jsonl or .json")
+        with atomic_write(path) as partial:
+            partial.write_text(content, encoding="utf-8")
+        return [path]
+
+    def show(self, samples: Sequence[Any], path: Path) -> Path:
+        """A page fragment with the samples."""
+        import html
+
+        rows = [s if isinstance(s, str) else " ".join(map(str, s)) for s in samples]
+        path = Path(path).with_suffix(".html")
+        with atomic_write(path) as partial:
+            partial.write_text("".join(f"<pre>{html.escape(r)}</pre>\n" for r in rows), encoding="utf-8")
+        return path
+
+
+def _path_score(path: Path) -> float:
+    if path.is_dir():
+        kinds = [reading.kind_of(p) for p, _ in zip(path.rglob("*"), range(200), strict=False) if p.is_file()]
+        return 0.7 * sum(k in reading.PLAIN for k in kinds) / max(len(kinds), 1)
+    kind = reading.kind_of(path)
+    if kind in reading.PLAIN:
+        return 0.9
+    if kind in (".jsonl", ".ndjson") and path.exists():
+        try:
+            opener = reading.OPENERS.get(path.suffix.lower(), open)
+            with opener(path, "rb") as f:
+                return 0.8 if b'"text"' in f.read(4096) else 0.2
+        except OSError:
+            return 0.2
+    if kind == ".parquet" and path.exists():
+        try:
+            import pyarrow.parquet as pq
+
+            return 0.7 if "text" in pq.read_schema(path).names else 0.0
+        except Exception:  # not a Parquet file, or no library: another modality may know
+            return 0.0
+    return 0.0
+
+
+def _likely_form(found: list[reading.Document], source: Any) -> str:
+    if len(found) < 32:
+        return "packed"
+    return "lines" if np.median([len(d.text) for d in found]) <= LONGEST_LINE else "packed"
+
+
+def _lines_of(found: list[reading.Document]) -> list[reading.Document]:
+    """Text files as one document a line."""
+    out = []
+    for d in found:
+        out += [reading.Document(line, f"{d.where} line {i}", d.label) for i, line in enumerate(d.text.split("\n"), 1) if line.strip()]
+    if not out:
+        raise DataError("the source is empty: there is nothing to learn from")
+    return out
+
+
+def _make_vocabulary(what: Any, found: list[reading.Document], limit: int | None, integers: bool, end: bool) -> Vocabulary:
+    if integers or what == "integers":
+        arrays = [np.asarray(d.text).reshape(-1) for d in found]
+        for d, a in zip(found, arrays, strict=True):
+            if a.size and (not np.issubdtype(a.dtype, np.integer) or a.min() < 0):
+                raise DataError(f"{d.where} is no sequence of whole numbers from 0 up")
+        return Vocabulary("integers", count=int(max(a.max(initial=0) for a in arrays)) + 1, end=end)
+    if what == "characters":
+        return Vocabulary.of_characters((d.text for d in found), limit, end)
+    if what == "bytes":
+        return Vocabulary("bytes", end=end)
+    if not Path(what).exists():
+        raise DataError(f"vocabulary {str(what)!r} is neither 'characters', 'bytes', 'integers' nor a tokenizers file that exists")
+    return Vocabulary.from_tokenizer(what, end)
+
+
+def _encode(vocabulary: Vocabulary, document: reading.Document) -> np.ndarray:
+    try:
+        return vocabulary.encode(document.text, strict=False)
+    except AskError as e:
+        raise DataError(f"{document.where}: {e}") from e
