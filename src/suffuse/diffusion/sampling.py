@@ -57,10 +57,12 @@ class _GaussianField:
         if where is not None:
             where = where.to(like.device)
         self.where, self.locked = where, locked if locked.any() else None
+        self.static = bool(locked.all())
         self.table: Coefficients = table
         self.levels = self.plan.to(like.dtype)
         self.device = like.device
         self.history: list[Tensor] = []
+        self.eps_history: list[Tensor] = []
         self.previous: tuple[Tensor, int] | None = None
 
     def _map(self, value: Tensor) -> Tensor:
@@ -75,7 +77,7 @@ class _GaussianField:
         return level if level.shape[0] == batch else level.expand(batch, *level.shape[1:])
 
     def moves(self, k: int) -> bool:
-        return self.table.moves[k]
+        return self.table.moves[k] and not self.static
 
     def combine(self, k: int, table: Tensor, predictions: list[Tensor]) -> Tensor:
         if len(predictions) == 1:
@@ -112,10 +114,10 @@ class _GaussianField:
             plain = self.effective(k - 1, before, self.table.weights, self.history[:used], [])
             x = self.advance(k - 1, before, torch.where(redo, fixed, plain), lambda: noise(k - 1))
         if self.solver.space == "eps":
-            self.eps_history = [self.eps(k, x, clean), *getattr(self, "eps_history", [])][:order]
+            self.eps_history = [self.eps(k, x, clean), *self.eps_history][:order]
         self.history = [clean, *self.history][:order]
         used = min(self.table.count[k], len(self.history))
-        effective = self.effective(k, x, self.table.weights, self.history[:used], getattr(self, "eps_history", [])[:used])
+        effective = self.effective(k, x, self.table.weights, self.history[:used], self.eps_history[:used])
         self.previous = (x, used) if self.solver.corrector else None
         return self.advance(k, x, effective, lambda: noise(k))
 
