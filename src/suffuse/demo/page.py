@@ -39,9 +39,9 @@ def page(report: Report, machine: str, seconds: float) -> str:
 <header>
 <p class="brand">suffuse</p>
 <h1>One diffusion engine, every kind of data</h1>
-<p class="lead">Everything below was generated, completed or edited on this machine in {seconds:.0f} seconds, by the
-small models that ship with suffuse, from real samples that ship beside them. Each figure of quality stands beside the same
-figure for real data against real data.</p>
+<p class="lead">Everything below was generated, completed or edited on this machine in {seconds:.0f} seconds, by
+the small models that ship with suffuse, from real samples that ship beside them. Each figure of quality stands beside
+the same figure for real data against real data.</p>
 <p class="machine">{made} items · {escape(machine)} · made by <code>suffuse demo</code></p>
 </header>
 <nav aria-label="Rooms">{links}</nav>
@@ -97,13 +97,12 @@ def _cost(item: Item) -> str:
 def _quality(item: Item) -> str:
     if not item.quality and not item.real:
         return ""
-    names = list(dict.fromkeys([*item.quality, *item.real]))
-    rows = "".join(
-        f"<tr><th>{escape(str(name))}</th><td>{escape(number(item.quality.get(name)))}</td>"
-        f"<td>{escape(number(item.real.get(name)))}</td></tr>"
-        for name in names
-    )
-    head = "<thead><tr><th></th><th>suffuse</th><th>real against real</th></tr></thead>"
+    columns = {"suffuse": item.quality} | ({"real against real": item.real} if item.real else {})
+    rows = ""
+    for name in dict.fromkeys([*item.quality, *item.real]):
+        cells = "".join(f"<td>{escape(number(figures.get(name)))}</td>" for figures in columns.values())
+        rows += f"<tr><th>{escape(str(name))}</th>{cells}</tr>"
+    head = "<thead><tr><th></th>" + "".join(f"<th>{name}</th>" for name in columns) + "</tr></thead>"
     return f'<div class="scroll"><table class="quality">{head}<tbody>{rows}</tbody></table></div>'
 
 
