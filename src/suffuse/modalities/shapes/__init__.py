@@ -1,0 +1,1 @@
+"""Three-dimensional shapes: meshes, point clouds and voxels as signed-distance grids."""
