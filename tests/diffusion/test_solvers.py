@@ -38,7 +38,19 @@ def truth_of(schedule):
 
 
 @pytest.mark.parametrize("schedule", [Cosine(), Linear(), VE()], ids=["cosine", "linear", "ve"])
-@pytest.mark.parametrize(("solver", "least"), [("ddim", 0.9), ("exact2", 1.8), ("dpmpp2m", 1.8), ("deis2", 1.8), ("exact3", 2.7), ("deis3", 2.7), ("unipc2", 1.8), ("unipc3", 2.7)])
+@pytest.mark.parametrize(
+    ("solver", "least"),
+    [
+        ("ddim", 0.9),
+        ("exact2", 1.8),
+        ("dpmpp2m", 1.8),
+        ("deis2", 1.8),
+        ("exact3", 2.7),
+        ("deis3", 2.7),
+        ("unipc2", 1.8),
+        ("unipc3", 2.7),
+    ],
+)
 def test_order_of_convergence(schedule, solver, least):
     x, truth = truth_of(schedule)
     errors = [(solve(schedule, solver, n, x) - truth).pow(2).mean().sqrt().item() for n in (40, 80)]
@@ -53,7 +65,14 @@ def test_one_point_is_exact_in_any_number_of_steps(solver, eta):
     for schedule in (Cosine(), Linear(), VE()):
         for steps in (1, 3, 7):
             task = Task({"x": torch.zeros(4, 2, dtype=torch.float64)}, Start({}))
-            out = sample(lambda x, levels, context, targets: {"x": point.expand(4, 2)}, Joint({"x": Gaussian(schedule)}), task, Clock(steps), solver, stochasticity=eta)
+            out = sample(
+                lambda x, levels, context, targets: {"x": point.expand(4, 2)},
+                Joint({"x": Gaussian(schedule)}),
+                task,
+                Clock(steps),
+                solver,
+                stochasticity=eta,
+            )
             assert torch.allclose(out["x"], point.expand(4, 2), atol=1e-12)
 
 
@@ -90,5 +109,12 @@ def test_sample_seven_is_the_same_alone_and_in_a_batch():
     joint = Joint({"x": Gaussian(schedule)})
     oracle = MixtureOracle(schedule, torch.tensor([[1.0, 0.5], [-0.8, 1.1]]), 0.3)
     many = sample(oracle, joint, Task({"x": torch.zeros(64, 2)}, Start({})), Clock(10), "dpmpp2m", Random(0))
-    one = sample(oracle, joint, Task({"x": torch.zeros(1, 2)}, Start({}), index=torch.tensor([7])), Clock(10), "dpmpp2m", Random(0))
+    one = sample(
+        oracle,
+        joint,
+        Task({"x": torch.zeros(1, 2)}, Start({}), index=torch.tensor([7])),
+        Clock(10),
+        "dpmpp2m",
+        Random(0),
+    )
     assert torch.allclose(many["x"][7], one["x"][0], atol=1e-5)

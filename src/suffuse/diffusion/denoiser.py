@@ -18,7 +18,9 @@ def check_parametrisation(name: str, process: Gaussian) -> None:
     end = process.schedule.alpha(torch.ones((), dtype=torch.float64)).item()
     kind = type(process.schedule).__name__
     if name == "eps" and end == 0:
-        raise ValueError(f"eps prediction cannot recover x0 at zero SNR, where the {kind} schedule ends: use 'edm', 'x0' or 'v'")
+        raise ValueError(
+            f"eps prediction cannot recover x0 at zero SNR, where the {kind} schedule ends: use 'edm', 'x0' or 'v'"
+        )
     if name == "v" and end == 1:
         raise ValueError(f"v prediction needs a variance-preserving schedule, not {kind}: use 'edm', 'x0' or 'eps'")
 
@@ -41,7 +43,11 @@ def scalings(name: str, process: Gaussian, levels: Tensor) -> tuple[Tensor, Tens
     d_alpha, d_sigma = process.schedule.slopes(levels)
     span = d_sigma * alpha - sigma * d_alpha
     safe = torch.where(span == 0, torch.ones_like(span), span)
-    return c_in, torch.where(span == 0, 1 / alpha, d_sigma / safe), torch.where(span == 0, torch.zeros_like(span), -sigma / safe)
+    return (
+        c_in,
+        torch.where(span == 0, 1 / alpha, d_sigma / safe),
+        torch.where(span == 0, torch.zeros_like(span), -sigma / safe),
+    )
 
 
 class Denoiser(nn.Module):
@@ -52,7 +58,9 @@ class Denoiser(nn.Module):
     flow_map: the network was distilled and takes the next levels as `targets`.
     """
 
-    def __init__(self, network: nn.Module, joint: Joint, parametrisation: dict[str, str] | None = None, flow_map: bool = False):
+    def __init__(
+        self, network: nn.Module, joint: Joint, parametrisation: dict[str, str] | None = None, flow_map: bool = False
+    ):
         super().__init__()
         self.network, self.joint, self.flow_map = network, joint, flow_map
         self.parametrisation = {name: "edm" for name, p in joint.items() if not p.categorical} | (parametrisation or {})

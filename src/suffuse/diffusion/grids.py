@@ -19,7 +19,9 @@ def trailing(schedule: Schedule, steps: int, top: float = 1.0, train_steps: int 
     return torch.cat([times * top, torch.zeros(1, dtype=torch.float64)])
 
 
-def karras(schedule: Schedule, steps: int, top: float = 1.0, rho: float = 7.0, low: float = 0.002, high: float = 80.0) -> Tensor:
+def karras(
+    schedule: Schedule, steps: int, top: float = 1.0, rho: float = 7.0, low: float = 0.002, high: float = 80.0
+) -> Tensor:
     """Equal steps of (sigma/alpha)^(1/rho) from `high` (or the level `top`, if lower) to `low`, then 0 (EDM 2022, eq. 5)."""
     log_ratio = -schedule.log_snr(torch.tensor([top, 0.5], dtype=torch.float64))[0].item()
     start = min(high, torch.tensor(log_ratio).double().exp().item())

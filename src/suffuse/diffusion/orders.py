@@ -23,7 +23,9 @@ class Order(Protocol):
 
     adaptive: bool
 
-    def next(self, masked: Tensor, free: Tensor, logits: Tensor, process: Categorical, now: Tensor, then: Tensor, draw: Draw) -> Tensor:
+    def next(
+        self, masked: Tensor, free: Tensor, logits: Tensor, process: Categorical, now: Tensor, then: Tensor, draw: Draw
+    ) -> Tensor:
         """Which tokens are masked after this step, (B, *entries) bool.
 
         masked: tokens masked now. free: tokens that may change at all (not given, existing, not held). logits: (B, *entries, K).
@@ -36,7 +38,9 @@ def _ranked(score: Tensor, masked: Tensor) -> tuple[Tensor, Tensor]:
     """Masked tokens of each sample by rising score: (order (B, M) of flat positions, rank (B, M) of each position)."""
     flat = torch.where(masked, score, torch.full_like(score, float("inf"))).flatten(1)
     order = flat.argsort(dim=1, stable=True)
-    rank = torch.empty_like(order).scatter_(1, order, torch.arange(order.shape[1], device=order.device).expand_as(order))
+    rank = torch.empty_like(order).scatter_(
+        1, order, torch.arange(order.shape[1], device=order.device).expand_as(order)
+    )
     return order, rank
 
 
@@ -58,7 +62,9 @@ class Ancestral:
 
     adaptive: bool = False
 
-    def next(self, masked: Tensor, free: Tensor, logits: Tensor, process: Categorical, now: Tensor, then: Tensor, draw: Draw) -> Tensor:
+    def next(
+        self, masked: Tensor, free: Tensor, logits: Tensor, process: Categorical, now: Tensor, then: Tensor, draw: Draw
+    ) -> Tensor:
         return masked & (draw("open") >= process.jump(now, then))
 
 
@@ -69,7 +75,9 @@ class FirstHitting:
     tokens: int = 1
     adaptive: bool = True
 
-    def next(self, masked: Tensor, free: Tensor, logits: Tensor, process: Categorical, now: Tensor, then: Tensor, draw: Draw) -> Tensor:
+    def next(
+        self, masked: Tensor, free: Tensor, logits: Tensor, process: Categorical, now: Tensor, then: Tensor, draw: Draw
+    ) -> Tensor:
         count = torch.full((len(masked),), self.tokens, device=masked.device)
         return _open_first(masked, draw("open"), count)
 
@@ -81,7 +89,9 @@ class LeftToRight:
     tokens: int = 1
     adaptive: bool = True
 
-    def next(self, masked: Tensor, free: Tensor, logits: Tensor, process: Categorical, now: Tensor, then: Tensor, draw: Draw) -> Tensor:
+    def next(
+        self, masked: Tensor, free: Tensor, logits: Tensor, process: Categorical, now: Tensor, then: Tensor, draw: Draw
+    ) -> Tensor:
         place = torch.arange(masked[0].numel(), device=masked.device, dtype=torch.float64).reshape(1, *masked.shape[1:])
         count = torch.full((len(masked),), self.tokens, device=masked.device)
         return _open_first(masked, place.expand(masked.shape), count)
@@ -95,7 +105,9 @@ class Confidence:
     threshold: float = 0.9
     adaptive: bool = True
 
-    def next(self, masked: Tensor, free: Tensor, logits: Tensor, process: Categorical, now: Tensor, then: Tensor, draw: Draw) -> Tensor:
+    def next(
+        self, masked: Tensor, free: Tensor, logits: Tensor, process: Categorical, now: Tensor, then: Tensor, draw: Draw
+    ) -> Tensor:
         sure = torch.softmax(logits.double(), -1).amax(-1)
         count = (masked & (sure >= self.threshold)).flatten(1).sum(1).clamp(min=1)
         return _open_first(masked, -sure, count)
@@ -109,7 +121,9 @@ class EntropyBounded:
     gamma: float = 0.1
     adaptive: bool = True
 
-    def next(self, masked: Tensor, free: Tensor, logits: Tensor, process: Categorical, now: Tensor, then: Tensor, draw: Draw) -> Tensor:
+    def next(
+        self, masked: Tensor, free: Tensor, logits: Tensor, process: Categorical, now: Tensor, then: Tensor, draw: Draw
+    ) -> Tensor:
         entropy = entropies(logits)
         order, _ = _ranked(entropy, masked)
         ordered = torch.where(masked, entropy, torch.full_like(entropy, float("inf"))).flatten(1).gather(1, order)
@@ -129,7 +143,9 @@ class Remask:
     below: float = 1.0
     adaptive: bool = False
 
-    def next(self, masked: Tensor, free: Tensor, logits: Tensor, process: Categorical, now: Tensor, then: Tensor, draw: Draw) -> Tensor:
+    def next(
+        self, masked: Tensor, free: Tensor, logits: Tensor, process: Categorical, now: Tensor, then: Tensor, draw: Draw
+    ) -> Tensor:
         a_t, a_s = process.schedule.alpha(now), process.schedule.alpha(then)
         largest = torch.where(a_t > 0, (1 - a_s) / a_t.clamp(min=1e-12), torch.ones_like(a_t)).clamp(0, 1)
         sigma = torch.where(now <= self.below, self.eta * largest, torch.zeros_like(largest))

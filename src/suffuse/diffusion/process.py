@@ -128,12 +128,16 @@ class Categorical:
     def canonical(self, x: Tensor, levels: Tensor) -> Tensor:
         if self.masked:
             return (x == self.classes).to(levels.dtype)
-        return (1 - self.schedule.alpha(levels)).expand(torch.broadcast_shapes(levels.shape, x.shape[:1] + (1,) * (x.ndim - 1)))
+        return (1 - self.schedule.alpha(levels)).expand(
+            torch.broadcast_shapes(levels.shape, x.shape[:1] + (1,) * (x.ndim - 1))
+        )
 
     def null(self, x: Tensor) -> Tensor:
         return torch.full_like(x, self.classes)
 
-    def noise(self, like: Tensor, context: Fields, random: Random, index: Tensor, step: int, name: str) -> tuple[Tensor, Tensor]:
+    def noise(
+        self, like: Tensor, context: Fields, random: Random, index: Tensor, step: int, name: str
+    ) -> tuple[Tensor, Tensor]:
         """(when, what): uniforms that say at which level an entry is lost, and the token that replaces it."""
         shape = like.shape[1:]
         when = random.uniform(shape, index, step, name)
@@ -164,7 +168,9 @@ class Categorical:
         lost = (1 - self.schedule.alpha(levels)).clamp(min=1e-12)
         return ((self.schedule.alpha(next_levels) - self.schedule.alpha(levels)) / lost).clamp(0, 1)
 
-    def transition(self, x: Tensor, probabilities: Tensor, levels: Tensor, next_levels: Tensor, stochasticity: float) -> Tensor:
+    def transition(
+        self, x: Tensor, probabilities: Tensor, levels: Tensor, next_levels: Tensor, stochasticity: float
+    ) -> Tensor:
         """The law of x_s given x_t for predicted clean probabilities (..., K), for uniform and marginal priors.
 
         stochasticity 0: an entry jumps to a predicted clean value with probability `jump`, else stays (minimal jumps, the

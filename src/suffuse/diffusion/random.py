@@ -50,10 +50,14 @@ class Random:
         name = zlib.crc32(field.encode())
         shape = (len(index), len(blocks))
         counter = (blocks.expand(shape), row.expand(shape), torch.full(shape, step & _LOW, device=device), high ^ name)
-        words = philox((counter[0], counter[1], counter[2], counter[3].expand(shape)), (self.seed & _LOW, self.seed >> 32 & _LOW))
+        words = philox(
+            (counter[0], counter[1], counter[2], counter[3].expand(shape)), (self.seed & _LOW, self.seed >> 32 & _LOW)
+        )
         return torch.stack(words, dim=-1).flatten(1)[:, :count]
 
-    def uniform(self, shape: Sequence[int], index: Tensor, step: int, field: str, dtype: torch.dtype = torch.float32) -> Tensor:
+    def uniform(
+        self, shape: Sequence[int], index: Tensor, step: int, field: str, dtype: torch.dtype = torch.float32
+    ) -> Tensor:
         """(len(index), *shape) uniforms in (0, 1), 52-bit for float64 and 23-bit otherwise; never 0 or 1."""
         count = math.prod(shape)
         if dtype == torch.float64:
@@ -63,7 +67,9 @@ class Random:
             value = ((self.bits(count, index, step, field) >> 9).float() + 0.5) / 8388608.0
         return value.to(dtype).reshape(len(index), *shape)
 
-    def normal(self, shape: Sequence[int], index: Tensor, step: int, field: str, dtype: torch.dtype = torch.float32) -> Tensor:
+    def normal(
+        self, shape: Sequence[int], index: Tensor, step: int, field: str, dtype: torch.dtype = torch.float32
+    ) -> Tensor:
         """(len(index), *shape) standard normals by Box-Muller."""
         count = math.prod(shape)
         pairs = -(-count // 2)

@@ -37,7 +37,9 @@ def _shared(start: Tensor, locked: Tensor, elementwise: bool) -> tuple[Tensor, T
     start = start.double().cpu()
     if not elementwise:
         return start, None
-    moving = start.expand(torch.broadcast_shapes(start.shape, locked.shape))[~locked.cpu().expand(torch.broadcast_shapes(start.shape, locked.shape))]
+    moving = start.expand(torch.broadcast_shapes(start.shape, locked.shape))[
+        ~locked.cpu().expand(torch.broadcast_shapes(start.shape, locked.shape))
+    ]
     values = moving.unique()
     if len(values) <= 1:
         top = values if len(values) else torch.ones(1, dtype=torch.float64)
@@ -48,7 +50,18 @@ def _shared(start: Tensor, locked: Tensor, elementwise: bool) -> tuple[Tensor, T
 class _GaussianField:
     """The state of one continuous field in the loop."""
 
-    def __init__(self, name: str, process: Gaussian, solver: Solver, task: Task, start: Tensor, locked: Tensor, path: Path, clock: Tensor, eta: float):
+    def __init__(
+        self,
+        name: str,
+        process: Gaussian,
+        solver: Solver,
+        task: Task,
+        start: Tensor,
+        locked: Tensor,
+        path: Path,
+        clock: Tensor,
+        eta: float,
+    ):
         like = task.x[name]
         self.name, self.process, self.solver = name, process, solver
         values, where = _shared(start, locked, path.elementwise)
@@ -193,7 +206,11 @@ def events(
         for name, p in joint.items()
         if not p.categorical
     }
-    tokens = {name: path.plan(clock, p, start[name].cpu()).to(device, torch.float32) for name, p in joint.items() if p.categorical}
+    tokens = {
+        name: path.plan(clock, p, start[name].cpu()).to(device, torch.float32)
+        for name, p in joint.items()
+        if p.categorical
+    }
 
     def levels_at(k: int) -> Fields:
         out = {}
@@ -210,7 +227,9 @@ def events(
     for k in range(steps):
         free_tokens = {n: (x[n] == joint[n].classes) & ~locked[n] for n in tokens if joint[n].masked}
         if not any(g.moves(k) for g in gaussian.values()):
-            waiting = any(bool(m.any()) for m in free_tokens.values()) or (bool(free_tokens) and not path.order.adaptive and top > 0)
+            waiting = any(bool(m.any()) for m in free_tokens.values()) or (
+                bool(free_tokens) and not path.order.adaptive and top > 0
+            )
             other = any(bool((tokens[n][k] != tokens[n][k + 1]).any()) for n in tokens if not joint[n].masked)
             if not (waiting or other):
                 if path.order.adaptive or not tokens:
@@ -223,21 +242,38 @@ def events(
             if name in gaussian:
                 field = gaussian[name]
                 if field.moves(k):
-                    draw = lambda step, name=name, process=process: process.noise(x[name], context, random, index, step, name)  # noqa: E731
+                    draw = lambda step, name=name, process=process: process.noise(
+                        x[name], context, random, index, step, name
+                    )  # noqa: E731
                     following[name] = field.step(k, x[name], clean[name], draw)
-                    if solver.heun and bool(torch.isfinite(field.plan[k + 1]).all()) and float(field.plan[k + 1].max()) > 0:
-                        following[name] = _heun(denoiser, field, k, x, following[name], clean[name], targets, context, name)
+                    if (
+                        solver.heun
+                        and bool(torch.isfinite(field.plan[k + 1]).all())
+                        and float(field.plan[k + 1].max()) > 0
+                    ):
+                        following[name] = _heun(
+                            denoiser, field, k, x, following[name], clean[name], targets, context, name
+                        )
                 continue
             draw = lambda kind, name=name, k=k: random.uniform(x[name].shape[1:], index, k, f"{name}/{kind}")  # noqa: E731
             if process.masked:
                 free = ~locked[name].expand(x[name].shape)
                 masked = (x[name] == process.classes) & free
                 last = k == steps - 1
-                stay = torch.zeros_like(masked) if last else path.order.next(masked, free, clean[name], process, tokens[name][k], tokens[name][k + 1], draw)
-                now, then = (x[name] == process.classes).float(), torch.where(free, stay, x[name] == process.classes).float()
+                stay = (
+                    torch.zeros_like(masked)
+                    if last
+                    else path.order.next(masked, free, clean[name], process, tokens[name][k], tokens[name][k + 1], draw)
+                )
+                now, then = (
+                    (x[name] == process.classes).float(),
+                    torch.where(free, stay, x[name] == process.classes).float(),
+                )
                 following[name] = process.reverse(x[name], clean[name], now, then, draw("token"))
             else:
-                stepped = process.reverse(x[name], clean[name], tokens[name][k], tokens[name][k + 1], draw("token"), _eta(stochasticity, name))
+                stepped = process.reverse(
+                    x[name], clean[name], tokens[name][k], tokens[name][k + 1], draw("token"), _eta(stochasticity, name)
+                )
                 following[name] = torch.where(locked[name], x[name], stepped)
         levels, x = targets, following
         if adjust is not None:
@@ -249,7 +285,17 @@ def _eta(stochasticity: float | dict[str, float], name: str) -> float:
     return stochasticity.get(name, 0.0) if isinstance(stochasticity, dict) else stochasticity
 
 
-def _heun(denoiser: Any, field: _GaussianField, k: int, x: Fields, ahead: Tensor, clean: Tensor, targets: Fields, context: Fields, name: str) -> Tensor:
+def _heun(
+    denoiser: Any,
+    field: _GaussianField,
+    k: int,
+    x: Fields,
+    ahead: Tensor,
+    clean: Tensor,
+    targets: Fields,
+    context: Fields,
+    name: str,
+) -> Tensor:
     """Average the noise predictions at both ends of the step (Heun's second-order correction)."""
     second = denoiser({**x, name: ahead}, targets, context, targets)[name]
     noises = [field.eps(k, x[name], clean), field.eps(k + 1, ahead, second)]

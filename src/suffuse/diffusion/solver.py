@@ -115,7 +115,9 @@ def _published_3m(log_snr: Tensor, h: Tensor) -> Tensor:
     # D = m0 + first * D1 + second * D2 with D1, D2 the divided differences of m0, m1, m2
     d1 = [(1 + r0 / (r0 + r1)) / r0, -(1 + r0 / (r0 + r1)) / r0 - r0 / (r0 + r1) / r1, r0 / (r0 + r1) / r1]
     d2 = [1 / r0 / (r0 + r1), -(1 / r0 + 1 / r1) / (r0 + r1), 1 / r1 / (r0 + r1)]
-    return torch.stack([1 + first * d1[0] + second * d2[0], first * d1[1] + second * d2[1], first * d1[2] + second * d2[2]])
+    return torch.stack(
+        [1 + first * d1[0] + second * d2[0], first * d1[1] + second * d2[1], first * d1[2] + second * d2[2]]
+    )
 
 
 def corrector_weights(log_snr: Tensor, target: Tensor, eta: float) -> Tensor:
@@ -147,7 +149,9 @@ class Coefficients:
     sigma: Tensor
 
 
-def step_factors(schedule: Schedule, now: Tensor, then: Tensor, eta: float, renoise: bool) -> tuple[Tensor, Tensor, Tensor]:
+def step_factors(
+    schedule: Schedule, now: Tensor, then: Tensor, eta: float, renoise: bool
+) -> tuple[Tensor, Tensor, Tensor]:
     """(a, b, c) of the kernel from levels `now` to `then` (float64). Upward moves follow the ODE back (inversion), or add
     fresh noise as the forward process does when `renoise`."""
     a_t, s_t, a_s, s_s = schedule.alpha(now), schedule.sigma(now), schedule.alpha(then), schedule.sigma(then)
@@ -187,7 +191,12 @@ def usable_history(schedule: Schedule, levels: Tensor, order: int) -> Tensor:
 
 
 def coefficients(
-    solver: Solver, schedule: Schedule, levels: Tensor, eta: float = 0.0, renoise: bool = False, dtype: torch.dtype = torch.float32
+    solver: Solver,
+    schedule: Schedule,
+    levels: Tensor,
+    eta: float = 0.0,
+    renoise: bool = False,
+    dtype: torch.dtype = torch.float32,
 ) -> Coefficients:
     """Everything the loop needs for one field. levels: (steps + 1, *map) float64, the path's levels; map broadcasts to x."""
     levels = levels.double()
@@ -202,13 +211,17 @@ def coefficients(
         for m in range(2, solver.order + 1):
             chosen = usable[k] == m
             if k + 1 >= m and chosen.any():
-                table[k, :m, chosen] = weights(solver, snr[k - m + 1 : k + 1].flip(0)[:, chosen], snr[k + 1][chosen], eta)
+                table[k, :m, chosen] = weights(
+                    solver, snr[k - m + 1 : k + 1].flip(0)[:, chosen], snr[k + 1][chosen], eta
+                )
         if correct is not None and k + 1 < steps:
             finite = torch.isfinite(snr[k]) & torch.isfinite(snr[k + 1]) & (levels[k] != levels[k + 1])
             for m in range(1, solver.order + 1):
                 chosen = finite & (usable[k] == m)
                 if k + 1 >= m and chosen.any():
-                    correct[k, : m + 1, chosen] = corrector_weights(snr[k - m + 1 : k + 1].flip(0)[:, chosen], snr[k + 1][chosen], eta)
+                    correct[k, : m + 1, chosen] = corrector_weights(
+                        snr[k - m + 1 : k + 1].flip(0)[:, chosen], snr[k + 1][chosen], eta
+                    )
     return Coefficients(
         a.to(dtype),
         b.to(dtype),

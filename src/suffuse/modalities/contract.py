@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from suffuse.diffusion.process import Joint
 from suffuse.diffusion.random import Random
 from suffuse.diffusion.state import Batch, Start, Task
+from suffuse.errors import AskError
 
 
 class Dataset(Protocol):
@@ -74,6 +75,17 @@ class Modality(ABC):
         """Per Gaussian field what the network predicts: 'edm' (default), 'x0', 'eps', 'v' or 'velocity'."""
         return {}
 
+    @property
+    def main(self) -> str:
+        """The field that edits, restorations, likelihoods and features are about; the first one by default."""
+        return next(iter(self.joint()))
+
+    def path(self, steps: int, grid: Any) -> Any:
+        """The default path of `steps` network calls on a time grid (a name or clock times)."""
+        from suffuse.diffusion.path import Clock
+
+        return Clock(steps, grid)
+
     # -- training -----------------------------------------------------------------------------------------------
     @property
     @abstractmethod
@@ -85,7 +97,8 @@ class Modality(ABC):
         """Starting levels of one training task for a whole batch (B examples, each drawn by its own index)."""
 
     def defaults(self) -> dict[str, Any]:
-        """Training defaults: batch, learning_rate, ... as `suffuse.training.Recipe` names them; sampling: steps, guidance."""
+        """Training defaults as `suffuse.training.recipe.Recipe` names them, and under "sampling" a dict of the model's sampling
+        settings (`suffuse.model.SETTINGS`: steps, guidance, interval, solver, grid, stochasticity)."""
         return {}
 
     # -- asking -------------------------------------------------------------------------------------------------
@@ -101,6 +114,18 @@ class Modality(ABC):
     def write(self, samples: Sequence[Any], path: Path) -> list[Path]:
         """Write samples to a file or folder (whole or not at all); returns what was written."""
 
+    def mask(self, mask: Any, task: Task) -> Tensor:
+        """A person's mask of the main field (True: to be changed) as bool, broadcastable to the field. Raises `AskError`."""
+        value = torch.as_tensor(mask, dtype=torch.bool)
+        like = task.x[self.main]
+        while value.ndim < like.ndim:
+            value = value.unsqueeze(0)
+        try:
+            torch.broadcast_shapes(value.shape, like.shape)
+        except RuntimeError:
+            raise AskError(f"the mask has shape {tuple(value.shape)}, which does not fit {tuple(like.shape)}") from None
+        return value
+
     def show(self, samples: Sequence[Any], path: Path) -> Path:
         """A picture (or page fragment) of the samples, for the demo and previews during training."""
         raise NotImplementedError(f"{self.name} has no picture")
@@ -114,6 +139,6 @@ class Modality(ABC):
 def choose_tasks(weights: dict[str, float], random: Random, step: int, index: Tensor) -> Tensor:
     """Which task each example trains on: (B,) int64 positions in `weights`, in proportion to them."""
     share = torch.tensor(list(weights.values()), dtype=torch.float64)
-    edges = (share / share.sum()).cumsum(0)
+    edges = (share / share.sum()).cumsum(0).to(index.device)
     u = random.uniform((), index, step, "task").double()
     return torch.searchsorted(edges, u.clamp(max=1 - 1e-12), right=True).clamp(max=len(weights) - 1)

@@ -1,0 +1,477 @@
+"""What a person holds: a trained model that samples, completes, edits, predicts and saves; and how it is made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from suffuse.diffusion.denoiser import Denoiser
+from suffuse.diffusion.guidance import ClassifierFree
+from suffuse.diffusion.path import Path as DiffusionPath
+from suffuse.diffusion.process import full_levels
+from suffuse.diffusion.random import Random
+from suffuse.diffusion.sampling import Event
+from suffuse.diffusion.sampling import events as engine_events
+from suffuse.diffusion.solver import SOLVERS
+from suffuse.diffusion.state import Batch, Fields, Task
+from suffuse.errors import AskError, ModelError
+from suffuse.modalities import registry
+from suffuse.modalities.contract import Modality
+from suffuse.progress import follow
+from suffuse.storage import check_counts, locate, read_config, read_weights, save_folder
+
+SETTINGS: dict[str, Any] = {
+    "steps": 10,
+    "guidance": 1.0,
+    "interval": [0.0, 1.0],
+    "solver": "dpmpp2m",
+    "grid": "uniform",
+    "stochasticity": 0.0,
+}
+"""Sampling settings and their defaults; a modality's `defaults()["sampling"]` and a tuned model's own come before them."""
+
+
+class Model:
+    """A trained model of one kind of data.
+
+    modality: the kind of data, with what was learnt about it (shapes, classes, scaling). denoiser: the network as a prediction
+    of clean samples. settings: this model's sampling defaults. Sugar verbs of the modality are methods: `model.forecast(...)`.
+    """
+
+    def __init__(
+        self,
+        modality: Modality,
+        denoiser: Denoiser,
+        settings: dict[str, Any] | None = None,
+        notes: dict[str, Any] | None = None,
+    ):
+        self.modality, self.denoiser = modality, denoiser.eval()
+        self.joint = denoiser.joint
+        self.settings = SETTINGS | modality.defaults().get("sampling", {}) | (settings or {})
+        self.notes = notes or {}
+        self.folder: Path | None = None
+
+    @classmethod
+    def new(cls, modality: Modality) -> Model:
+        """An untrained model of a kind of data."""
+        return cls(modality, Denoiser(modality.network(), modality.joint(), modality.parametrisation()))
+
+    def __getattr__(self, name: str) -> Any:
+        if not name.startswith("_"):
+            verb = type(self.__dict__["modality"]).verbs.get(name) if "modality" in self.__dict__ else None
+            if verb is not None:
+                return partial(verb, self)
+        raise AttributeError(f"this model has no '{name}'")
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.denoiser.parameters()).device
+
+    def to(self, device: str | torch.device) -> Model:
+        self.denoiser.to(device)
+        return self
+
+    # -- asking -------------------------------------------------------------------------------------------------
+    def sample(
+        self,
+        n: int = 1,
+        given: Any = None,
+        *,
+        steps: int | None = None,
+        guidance: float | None = None,
+        seed: int = 0,
+        start: int = 0,
+        batch: int = 64,
+        solver: str | None = None,
+        stochasticity: float | None = None,
+        path: DiffusionPath | None = None,
+        progress: bool | Callable[[int, int], None] = False,
+        **asked: Any,
+    ) -> list[Any]:
+        """n samples, as the ecosystem's own objects. What is given is kept, the rest is drawn.
+
+        steps: network calls at most (default: the model's own). guidance: classifier-free weight on given conditions, 1 is off.
+        seed, start: sample k is the same whatever the batch: `sample(1, start=7)` equals `sample(64)[7]`. Further keywords are
+        the modality's. Raises `AskError`.
+        """
+        check_counts(n=n, batch=batch)
+        task = self.modality.request(n, given, index=self._index(n, start), **asked)
+        fields = self.run(
+            task,
+            steps=steps,
+            guidance=guidance,
+            seed=seed,
+            batch=batch,
+            solver=solver,
+            stochasticity=stochasticity,
+            path=path,
+            progress=progress,
+        )
+        return self.modality.decode(fields, task)
+
+    def run(
+        self, task: Task, *, batch: int = 64, progress: bool | Callable[[int, int], None] = False, **settings: Any
+    ) -> Fields:
+        """A task in, its fields out, in batches. settings: as `events` takes them. What verbs build on."""
+        outs: list[Fields] = []
+        starts = range(0, len(task), batch)
+        with follow(progress) as report:
+            for number, first in enumerate(starts):
+                part = task.rows(slice(first, first + batch))
+                x = part.x
+                for event in self.events(part, **settings):
+                    x = event.x
+                    report(number * event.steps + event.step, len(starts) * event.steps)
+                outs.append({k: v.cpu() for k, v in x.items()})
+        return {k: torch.cat([o[k] for o in outs]) for k in outs[0]}
+
+    def events(
+        self,
+        task: Task,
+        *,
+        steps: int | None = None,
+        guidance: float | None = None,
+        seed: int = 0,
+        solver: str | None = None,
+        stochasticity: float | None = None,
+        path: DiffusionPath | None = None,
+        wrap: Callable[..., Any] | None = None,
+        adjust: Callable[[Fields, Fields, int], Fields] | None = None,
+        state: Fields | None = None,
+    ) -> Iterator[Event]:
+        """One event a network call, as it happens; stop with `break`. wrap: denoiser -> denoiser, put outside the guidance
+        (such as a `DDNM`). adjust, state: as `suffuse.diffusion.sampling.events` takes them."""
+        path, solver = self._path(steps, path), self._solver(solver)
+        weight = self.settings["guidance"] if guidance is None else guidance
+        if not isinstance(weight, (int, float)) or isinstance(weight, bool) or not 0 <= weight < 1e4:
+            raise AskError(f"guidance must be a number of at least 0, not {weight!r}")
+        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**64:
+            raise AskError(f"seed must be a whole number of at least 0, not {seed!r}")
+        task = task.to(self.device)
+        denoiser: Any = self.denoiser
+        if weight != 1.0:
+            denoiser = ClassifierFree(
+                denoiser, self.joint, float(weight), self._conditions(task), tuple(self.settings["interval"])
+            )
+        if wrap is not None:
+            denoiser = wrap(denoiser)
+        eta = self.settings["stochasticity"] if stochasticity is None else stochasticity
+        gradients = getattr(denoiser, "needs_gradients", False)
+        with torch.no_grad() if gradients else torch.inference_mode():
+            yield from engine_events(denoiser, self.joint, task, path, solver, Random(seed), eta, adjust, state)
+
+    def edit(
+        self,
+        x: Any,
+        strength: float = 0.6,
+        given: Any = None,
+        mask: Any = None,
+        *,
+        n: int | None = None,
+        seed: int = 0,
+        start: int = 0,
+        **settings: Any,
+    ) -> list[Any]:
+        """Noise `x` to level `strength` and bring it back (SDEdit, Meng et al. 2022), under what is `given`; within `mask` only, where
+        one is. x: one object or a list. Raises `AskError`."""
+        if not isinstance(strength, (int, float)) or not 0 <= strength <= 1:
+            raise AskError(f"strength must lie in [0, 1], not {strength!r}")
+        objects = x if isinstance(x, (list, tuple)) else [x]
+        n = len(objects) if n is None else n
+        main = self.modality.main
+        task = self.modality.request(n, {**(given or {}), main: x}, index=self._index(n, start))
+        like = task.x[main]
+        where = (
+            torch.ones_like(like[:, :1] if like.ndim > 2 else like, dtype=torch.bool)
+            if mask is None
+            else self.modality.mask(mask, task)
+        )
+        task.start.levels[main] = torch.where(where, float(strength), 0.0)
+        task.given[main] = ~where
+        return self.modality.decode(self.run(task, seed=seed, **settings), task)
+
+    def restore(
+        self,
+        measurement: Tensor,
+        operator: Any,
+        *,
+        noise: float = 0.0,
+        method: str = "pigdm",
+        n: int = 1,
+        given: Any = None,
+        seed: int = 0,
+        start: int = 0,
+        **settings: Any,
+    ) -> list[Any]:
+        """Samples of x given y = A x + noise, on the modality's main field in model units.
+
+        measurement: (n or 1, ...) y. operator: has `apply`, `adjoint`, `inverse` (linear), or is any differentiable callable
+        (method 'dps'). method: 'pigdm', 'ddnm' or 'dps'. Raises `AskError`.
+        """
+        from suffuse.diffusion import guidance as wrappers
+
+        methods = {"pigdm": wrappers.PiGDM, "ddnm": wrappers.DDNM, "dps": wrappers.DPS}
+        if method not in methods:
+            raise AskError(f"there is no restoration method '{method}'; there are {', '.join(methods)}")
+        main = self.modality.main
+        task = self.modality.request(n, given, index=self._index(n, start))
+        y = measurement.to(self.device).expand(n, *measurement.shape[1:])
+        rest = {} if method == "dps" else {"noise": noise}
+
+        def wrap(denoiser: Any) -> Any:
+            return methods[method](denoiser, self.joint, main, operator, y, **rest)
+
+        return self.modality.decode(self.run(task, seed=seed, wrap=wrap, batch=n, **settings), task)
+
+    @torch.inference_mode()
+    def predict(self, x: Any, field: str, *, batch: int = 256) -> Tensor:
+        """One call: the expected value of `field` given everything else of x. Categorical fields answer class probabilities
+        (n, ..., K), Gaussian fields their mean in model units. x: anything `modality.dataset` reads, or a data set."""
+        if field not in self.joint.processes:
+            raise AskError(f"this model has no field '{field}'; it has {', '.join(self.joint)}")
+        data = x if hasattr(x, "batch") and hasattr(x, "__len__") else self.modality.dataset(x)
+        outs = []
+        for rows in torch.arange(len(data)).split(batch):
+            clean = self._clean_at(data.batch(rows).to(self.device), {field: 1.0})[field]
+            outs.append((torch.softmax(clean, -1) if self.joint[field].categorical else clean).cpu())
+        return torch.cat(outs)
+
+    def log_likelihood(self, x: Any, **options: Any) -> Tensor:
+        """Bits per dimension of each example (lower is likelier), (n,): probability-flow ODE for Gaussian fields, ELBO for
+        categorical ones. x: anything `modality.dataset` reads, or a data set."""
+        from suffuse.diffusion.likelihood import bits
+
+        data = x if hasattr(x, "batch") and hasattr(x, "__len__") else self.modality.dataset(x)
+        return torch.cat(
+            [
+                bits(self.denoiser, self.joint, data.batch(rows).to(self.device), self.modality.main, **options)
+                for rows in torch.arange(len(data)).split(64)
+            ]
+        )
+
+    @torch.inference_mode()
+    def features(self, x: Any, level: float = 0.2, *, batch: int = 256) -> Tensor:
+        """(n, D) features of the network at a noise level of the main field. Raises `AskError` for networks that give none."""
+        network: Any = self.denoiser.network
+        if not hasattr(network, "features"):
+            raise AskError(f"the network of this {self.modality.name} model gives no features")
+        data = x if hasattr(x, "batch") and hasattr(x, "__len__") else self.modality.dataset(x)
+        outs: list[Tensor] = []
+        handle_inputs: list[Any] = []
+        hook = network.register_forward_pre_hook(lambda module, inputs: handle_inputs.append(inputs))
+        try:
+            for rows in torch.arange(len(data)).split(batch):
+                self._clean_at(data.batch(rows).to(self.device), {self.modality.main: level})
+                outs.append(network.features(*handle_inputs[-1][:3]).cpu())
+                handle_inputs.clear()
+        finally:
+            hook.remove()
+        return torch.cat(outs)
+
+    def evaluate(self, source: Any, **options: Any) -> dict[str, float]:
+        """Figures of quality on data, each beside real against real."""
+        data = source if hasattr(source, "batch") else self.modality.dataset(source)
+        return self.modality.evaluate(self, data, **options)
+
+    # -- faster, same calls afterwards --------------------------------------------------------------------------
+    def tune(self, calls: int = 8, **options: Any) -> Model:
+        """Find time grid and solver for this model and number of calls; used by default afterwards. Minutes, no retraining."""
+        from suffuse.tuning import tune
+
+        return tune(self, calls, **options)
+
+    def distill(self, source: Any, minutes: float = 5.0, **options: Any) -> Model:
+        """A few-step model that learnt the effective clean prediction between levels. source: the training data."""
+        from suffuse.training.distil import distill
+
+        return distill(self, source, minutes=minutes, **options)
+
+    # -- keeping ------------------------------------------------------------------------------------------------
+    def save(self, folder: str | Path, *, half: bool = False, card: str | None = None) -> Path:
+        """Write `model.safetensors`, `config.json` and a card. half: 16-bit weights."""
+        tensors = {
+            k: (v.half() if half and v.is_floating_point() else v).detach().cpu()
+            for k, v in self.denoiser.network.state_dict().items()
+        }
+        config = {
+            "modality": self.modality.name,
+            "data": self.modality.config,
+            "settings": self.settings,
+            "flow_map": self.denoiser.flow_map,
+            "notes": self.notes,
+        }
+        from suffuse.card import write_card
+
+        self.folder = save_folder(folder, tensors, config, card or write_card(self))
+        return self.folder
+
+    def push_to_hub(self, name: str, **options: Any) -> str:
+        """Upload the model folder to the Hugging Face Hub as `name` (owner/name); returns its address."""
+        import tempfile
+
+        from huggingface_hub import HfApi
+
+        api = HfApi()
+        address = api.create_repo(name, exist_ok=True, **options)
+        with tempfile.TemporaryDirectory() as folder:
+            self.save(Path(folder) / "model")
+            api.upload_folder(repo_id=name, folder_path=str(Path(folder) / "model"))
+        return str(address)
+
+    # -- inside -------------------------------------------------------------------------------------------------
+    def _index(self, n: int, start: int) -> Tensor:
+        check_counts(n=n)
+        if isinstance(start, bool) or not isinstance(start, int) or start < 0:
+            raise AskError(f"start must be a whole number of at least 0, not {start!r}")
+        return torch.arange(start, start + n)
+
+    def _path(self, steps: int | None, path: DiffusionPath | None) -> DiffusionPath:
+        if path is not None:
+            if steps is not None:
+                raise AskError("give either steps or a path, not both")
+            return path
+        count = self.settings["steps"] if steps is None else steps
+        check_counts(steps=count)
+        tuned = self.settings.get("tuned", {}).get(str(count))
+        grid = torch.tensor(tuned["grid"], dtype=torch.float64) if tuned else self.settings["grid"]
+        return self.modality.path(count, grid)
+
+    def _solver(self, name: str | None) -> Any:
+        name = name or self.settings["solver"]
+        if self.denoiser.flow_map:
+            name = "ddim"
+        if name not in SOLVERS:
+            raise AskError(
+                f"there is no solver '{name}'{registry.nearest(name, SOLVERS)}; there are {', '.join(SOLVERS)}"
+            )
+        return SOLVERS[name]
+
+    def _conditions(self, task: Task) -> list[str]:
+        """Fields that are given as a whole: what classifier-free guidance holds back."""
+        levels = full_levels(self.joint, task.x, task.start.levels)
+        return [n for n in self.joint if bool((levels[n] == 0).all()) and n not in task.start.held]
+
+    def _clean_at(self, batch: Batch, levels: dict[str, float]) -> Fields:
+        """The clean prediction with the named fields noised to a level and everything else as it is."""
+        context = dict(batch.context) | {f"exists:{n}": m for n, m in batch.exists.items()}
+        start: Fields = {}
+        held: Fields = {}
+        for name, value in batch.x.items():
+            level = torch.full((len(batch),) + (1,) * (value.ndim - 1), levels.get(name, 0.0), device=value.device)
+            if name in batch.observed and name not in levels:
+                held[name] = ~batch.observed[name]
+                level = torch.where(held[name], torch.ones_like(level), level)
+            start[name] = level
+        index = torch.arange(len(batch), device=self.device)
+        noise = self.joint.noise(batch.x, context, Random(0), index, 0)
+        x = self.joint.corrupt(batch.x, noise, start)
+        x = self.joint.null(x, held)
+        return self.denoiser(x, start, context)
+
+
+def load(name: str | Path, device: str | None = None) -> Model:
+    """A zoo name, a folder, or a Hub id. Nothing is unpickled. Raises `ModelError` with one sentence."""
+    folder = locate(name)
+    config = read_config(folder)
+    tensors = read_weights(folder, config)
+    try:
+        modality = registry.find(config["modality"])(**config["data"])
+        model = Model.new(modality)
+        model.settings |= config.get("settings", {})
+        model.notes = config.get("notes", {})
+        model.denoiser.flow_map = bool(config.get("flow_map", False))
+        model.denoiser.network.load_state_dict(
+            {k: v.float() if v.dtype in (torch.float16, torch.bfloat16) else v for k, v in tensors.items()}
+        )
+    except (RuntimeError, TypeError, KeyError, ValueError, AttributeError) as error:
+        line = " ".join(str(error).split())[:200]
+        raise ModelError(f"{folder} does not hold a working {config['modality']} model: {line}") from None
+    model.folder = folder
+    model.denoiser.eval()
+    return model.to(device) if device else model
+
+
+def train(
+    source: Any,
+    modality: str | None = None,
+    *,
+    minutes: float | None = None,
+    steps: int | None = None,
+    tasks: Iterable[str] | dict[str, float] | None = None,
+    start_from: Model | str | Path | None = None,
+    output: str | Path | None = None,
+    resume: bool = False,
+    seed: int = 0,
+    device: str | None = None,
+    progress: bool = False,
+    tell: Callable[[str], None] = lambda line: None,
+    read: dict[str, Any] | None = None,
+    **recipe: Any,
+) -> Model:
+    """Train a model on data. The kind of data is recognised from `source`, or named.
+
+    minutes | steps: how long (default 5 minutes). tasks: a subset of the modality's training tasks, or weights (a specialist).
+    start_from: fine-tune this model. output: the model's folder; with it a killed run resumes (`resume=True`). read: options of the
+    modality's reader. recipe: further settings of `suffuse.training.recipe.Recipe`. Raises `DataError`, `AskError`.
+    """
+    from suffuse.training.recipe import Recipe
+    from suffuse.training.trainer import Trainer
+
+    kind = registry.find(modality) if modality else registry.recognise(source)
+    if start_from is not None:
+        model = start_from if isinstance(start_from, Model) else load(start_from)
+        if modality and model.modality.name != modality:
+            raise AskError(f"cannot go on from a {model.modality.name} model with {modality} data")
+        data = model.modality.dataset(source, **(read or {}))
+    else:
+        made, data = kind.read(source, **(read or {}))
+        torch.manual_seed(seed)
+        model = Model.new(made)
+    if minutes is None and steps is None:
+        minutes = 5.0
+    chosen = None if tasks is None else _task_weights(model.modality, tasks)
+    defaults = {k: v for k, v in model.modality.defaults().items() if k != "sampling"}
+    settings = Recipe.make(
+        **{**defaults, **recipe, "minutes": minutes, "steps": steps, "seed": seed, "tasks": chosen, "device": device}
+    )
+    folder = None if output is None else Path(output)
+    trainer = Trainer(
+        model.modality,
+        data,
+        model.denoiser,
+        settings,
+        None if folder is None else folder / "training",
+        resume=resume,
+        progress=progress,
+        tell=tell,
+    )
+    outcome = trainer.run()
+    model.denoiser.eval()
+    where = source if isinstance(source, (str, Path)) else type(source).__name__
+    model.notes = {
+        **model.notes,
+        "recipe": settings.to_json(),
+        "examples": len(data),
+        "data": Path(str(where)).name,
+        "steps": outcome.steps,
+        "seconds": round(outcome.seconds, 1),
+    }
+    if folder is not None and trainer.main:
+        model.save(folder)
+    return model
+
+
+def _task_weights(modality: Modality, tasks: Iterable[str] | dict[str, float]) -> dict[str, float]:
+    known = modality.tasks
+    weights = dict(tasks) if isinstance(tasks, dict) else {t: known.get(t, 1.0) for t in tasks}
+    for name in weights:
+        if name not in known:
+            raise AskError(
+                f"{modality.name} has no training task '{name}'{registry.nearest(name, known)}; it has {', '.join(known)}"
+            )
+    return weights
