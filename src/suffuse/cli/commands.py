@@ -1,0 +1,216 @@
+"""What each command does, once its words are parsed."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from suffuse.cli import show, values
+from suffuse.errors import AskError, DataError, SuffuseError
+
+
+def demo(a: Namespace) -> int:
+    """suffuse demo"""
+    from suffuse.demo import run_demo
+
+    only = [name.strip() for name in a.only.split(",") if name.strip()] if a.only else []
+    with show.rooms() as say:
+        report = run_demo(a.output, only, say)
+    show.gallery(report, Path(a.output) / "index.html")
+    return 1 if any(room.failure for room in report.rooms) else 0
+
+
+def train(a: Namespace) -> int:
+    """suffuse train"""
+    import suffuse
+
+    tasks = [name.strip() for name in a.tasks.split(",") if name.strip()] if a.tasks else None
+    recipe, read = training_options(a)
+    suffuse.train(
+        a.data,
+        modality=a.modality,
+        minutes=a.minutes,
+        steps=a.steps,
+        tasks=tasks,
+        start_from=a.start_from,
+        output=a.output,
+        resume=a.resume,
+        seed=a.seed,
+        device=a.device,
+        progress=show.interactive(),
+        tell=show.line,
+        read=read,
+        **recipe,
+    )
+    show.line(f"{a.output} is ready; try: suffuse sample {a.output} -n 4 -o samples")
+    return 0
+
+
+def training_options(a: Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The undeclared options of `train` as (settings of the recipe, options of the modality's reader).
+
+    Raises AskError on a name that is neither, where the reader says which options it has.
+    """
+    import inspect
+    from dataclasses import fields
+
+    from suffuse.modalities import registry
+    from suffuse.training.recipe import Recipe
+
+    settings = [field.name for field in fields(Recipe)]
+    recipe = {name: value for name, value in a.extra.items() if name in settings}
+    read = {name: value for name, value in a.extra.items() if name not in settings}
+    if read:
+        there(a.data)
+        kind = registry.find(a.modality) if a.modality else registry.recognise(a.data)
+        known = inspect.signature(kind.read).parameters.values()
+        names = [p.name for p in known if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)][1:]
+        if not any(p.kind is p.VAR_KEYWORD for p in known):
+            for name in read:
+                if name not in names:
+                    near = registry.nearest(name, [*names, *settings])
+                    raise AskError(f"--{name.replace('_', '-')} is no option of training on {kind.name}{near}")
+    return recipe, read
+
+
+def sample(a: Namespace) -> int:
+    """suffuse sample"""
+    model = load(a)
+    ready(a.output, model)
+    asked = sampling(a) | a.extra
+    made = model.sample(a.n, given=values.given(a.given), start=a.start, progress=show.interactive(), **asked)
+    return deliver(model, made, a.output)
+
+
+def edit(a: Namespace) -> int:
+    """suffuse edit"""
+    model = load(a)
+    given = values.given(a.given)
+    if isinstance(given, str):
+        raise AskError(f"--given {given} is a file; name the field it belongs to, as in --given label=3")
+    asked = sampling(a) | a.extra | {"strength": a.strength, "given": given}
+    if a.mask is not None:
+        asked["mask"] = there(a.mask)
+    made = model.edit(there(a.file), **asked)
+    return deliver(model, made, a.output)
+
+
+def restore(a: Namespace) -> int:
+    """suffuse restore"""
+    model = load(a)
+    asked = sampling(a) | a.extra | {"n": a.n, "start": a.start, "noise": a.noise}
+    made = model.restore(there(a.file), a.operator, **asked)
+    return deliver(model, made, a.output)
+
+
+def predict(a: Namespace) -> int:
+    """suffuse predict"""
+    model = load(a)
+    return deliver(model, model.predict(there(a.file), a.field, **sampling(a), **a.extra), a.output, samples=False)
+
+
+def evaluate(a: Namespace) -> int:
+    """suffuse evaluate"""
+    model = load(a)
+    figures = model.evaluate(a.data, **a.extra)
+    if a.output is None:
+        show.figures(figures)
+        return 0
+    return deliver(model, figures, a.output, samples=False)
+
+
+def info(a: Namespace) -> int:
+    """suffuse info"""
+    from suffuse import storage
+
+    path = Path(a.source)
+    if a.modality is None and (a.source in storage.zoo_names() or (path / storage.CONFIG).is_file()):
+        show.model(a.source, storage.locate(a.source))
+        return 0
+    from suffuse.modalities import registry
+
+    if not path.exists():
+        near = registry.nearest(a.source, storage.zoo_names())
+        raise DataError(f"{a.source} is neither a model that ships nor a file or folder{near}")
+    kind = registry.find(a.modality) if a.modality else registry.recognise(a.source)
+    modality, dataset = kind.read(a.source)
+    show.data(a.source, modality, len(dataset))
+    return 0
+
+
+def modalities(a: Namespace) -> int:
+    """suffuse modalities"""
+    from suffuse.modalities import registry
+
+    rows = []
+    for name in registry.names():
+        try:
+            kind = registry.find(name)
+            rows.append((name, kind.summary, ", ".join(kind.verbs)))
+        except SuffuseError as error:
+            rows.append((name, str(error), ""))
+    show.modalities(rows)
+    return 0
+
+
+def load(a: Namespace) -> Any:
+    """The model a command names, on the device it names."""
+    import suffuse
+
+    model = suffuse.load(a.model)
+    if getattr(a, "device", None):
+        model = to_device(model, a.device)
+    return model
+
+
+def to_device(model: Any, name: str) -> Any:
+    """Move a model. Raises AskError on a device that is not there."""
+    import torch
+
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError):
+        raise AskError(f"there is no device '{name}' on this machine; leave --device out, or give cpu") from None
+    return model.to(device)
+
+
+def sampling(a: Namespace) -> dict[str, Any]:
+    """The sampling options that were given."""
+    names = ("steps", "guidance", "seed", "batch")
+    return {name: getattr(a, name) for name in names if getattr(a, name, None) is not None}
+
+
+def there(word: str) -> str:
+    """A file named on the command line, checked to be there."""
+    if not Path(word).exists():
+        raise DataError(f"there is no file or folder {word}")
+    return word
+
+
+def ready(output: str | None, model: Any) -> None:
+    """Ask for -o before the work where samples cannot be printed."""
+    if output is None and model.modality.name not in show.PRINTABLE:
+        raise AskError(f"{model.modality.name} are written to files; say where with -o")
+
+
+def deliver(model: Any, made: Any, output: str | None, samples: bool = True) -> int:
+    """Write or print what came back: a list of samples by the modality, other things as JSON, CSV or text."""
+    one_of_its_own = samples and not isinstance(made, (dict, str, int, float, bool, type(None)))
+    if one_of_its_own and not hasattr(made, "to_csv") or (samples and isinstance(made, list)):
+        made = made if isinstance(made, (list, tuple)) else [made]
+        if output is not None:
+            show.written(model.modality.write(made, Path(output)))
+        elif all(isinstance(m, (str, int, float)) for m in made):
+            for m in made:
+                print(m)
+        else:
+            ready(output, model)
+            print(*made, sep="\n")
+        return 0
+    if output is None:
+        show.value(made)
+    else:
+        show.written([show.write_value(made, Path(output))])
+    return 0

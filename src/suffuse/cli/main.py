@@ -1,0 +1,80 @@
+"""Entry point: which verb, and what becomes of errors."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from suffuse.errors import AskError, SuffuseError
+
+BUG, BAD_INPUT, INTERRUPTED = 1, 2, 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command. Returns the exit code: 0; 2 for what a person can mend, 130 after Ctrl-C, 1 for our mistakes."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return run(words)
+    except SuffuseError as error:
+        return complain(str(error), BAD_INPUT)
+    except KeyboardInterrupt:
+        return complain(stopped(words), INTERRUPTED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        from suffuse.files import explain
+
+        return complain(explain(error), BAD_INPUT)
+    except Exception as error:
+        if isinstance(error, ImportError) and not (error.name or "suffuse").startswith("suffuse"):
+            from suffuse.modalities.registry import missing_library
+
+            return complain(missing_library(error), BAD_INPUT)
+        if out_of_memory(error):
+            return complain("the memory is not enough for this; ask for fewer or smaller samples at a time", BAD_INPUT)
+        if os.environ.get("SUFFUSE_DEBUG"):
+            raise
+        what = f"{type(error).__name__}: {error}"
+        return complain(f"a mistake of suffuse, not yours: {what} (SUFFUSE_DEBUG=1 shows where; please report it)", BUG)
+
+
+def run(words: list[str]) -> int:
+    """Parse and carry out; errors are the caller's."""
+    from suffuse.cli import parser, sugar
+
+    if words and not words[0].startswith("-") and words[0] not in parser.VERBS:
+        return sugar.run(words)
+    arguments = parser.parse(words)
+    return arguments.run(arguments) or 0
+
+
+def complain(sentence: str, code: int) -> int:
+    """One line on stderr."""
+    print("suffuse: " + " ".join(sentence.split()), file=sys.stderr)
+    return code
+
+
+def stopped(words: list[str]) -> str:
+    """How to go on after Ctrl-C."""
+    if words and words[0] in ("train", "distill"):
+        import shlex
+
+        again = words if "--resume" in words else [*words, "--resume"]
+        return f"stopped; the last checkpoint is kept, and this goes on from it: suffuse {shlex.join(again)}"
+    return "stopped; nothing half-written was left, and the same command starts again"
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether Python or torch ran out of memory (torch raises RuntimeError on the CPU)."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and "not enough memory" in str(error)
+
+
+def unknown_verb(name: str, known: Sequence[str]) -> AskError:
+    """The error for a verb nobody knows."""
+    from suffuse.modalities.registry import nearest
+
+    return AskError(f"there is no command '{name}'{nearest(name, known)}; 'suffuse --help' lists them")
