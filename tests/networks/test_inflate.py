@@ -1,0 +1,68 @@
+"""The inflated U-Net: an image network frame by frame at first, frames mixed in time afterwards."""
+
+import torch
+
+from suffuse.networks.inflate import FrameMix, InflatedUNet
+from suffuse.networks.unet import UNet
+
+SETTINGS = dict(widths=(16, 32), condition=32, patch=2)
+
+
+def filled(module, seed=0):
+    """All parameters drawn anew, so that nothing is hidden behind zeros."""
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in module.parameters():
+        parameter.data = torch.randn(parameter.shape, generator=generator) * 0.2
+    return module
+
+
+def test_starts_as_the_image_network_on_every_frame():
+    image = filled(UNet(2, 1, dims=2, **SETTINGS))
+    net = InflatedUNet(2, 1, level_channel=1, **SETTINGS)
+    net.frame.load_state_dict(image.state_dict())
+    x, condition = torch.randn(3, 2, 5, 11, 14), torch.randn(3, 32)
+    y, pooled = net(x, condition, pooled=True)
+    each = [image(x[:, :, t], condition, pooled=True) for t in range(5)]
+    assert torch.allclose(y, torch.stack([a for a, _ in each], dim=2), atol=1e-4)
+    assert torch.allclose(pooled, torch.stack([p for _, p in each]).mean(0), atol=1e-4)
+
+
+def test_frames_see_each_other_once_trained_and_levels_reach_their_own_frame():
+    net = filled(InflatedUNet(2, 1, level_channel=1, **SETTINGS), 1)
+    x, condition = torch.randn(2, 2, 6, 8, 8), torch.randn(2, 32)
+    other = x.clone()
+    other[:, 0, 0] += 1
+    assert (net(x, condition) - net(other, condition))[:, :, 5].abs().max() > 1e-4
+    alone = InflatedUNet(2, 1, level_channel=1, **SETTINGS)
+    filled(alone.frame, 2), filled(alone.frame_level, 3)
+    shifted = x.clone()
+    shifted[:, 1, 2] += 0.5
+    change = (alone(x, condition) - alone(shifted, condition)).abs().amax(dim=(0, 1, 3, 4))
+    assert change[2] > 1e-4 and change[[0, 1, 3, 4, 5]].max() == 0
+
+
+def test_mixing_in_time_is_the_same_wherever_the_clip_starts():
+    mix = filled(FrameMix(32))
+    x = torch.zeros(1, 9, 32, 2, 2)
+    pulse = torch.randn(2, 32, 2, 2)
+    early, late = x.clone(), x.clone()
+    early[0, 2:4], late[0, 4:6] = pulse, pulse
+    near = FrameMix(32, attention=False)
+    near.load_state_dict({k: v for k, v in mix.state_dict().items() if k.startswith(("norm.", "near"))})
+    a, b = near(early[0], 9), near(late[0], 9)
+    assert torch.allclose(a[1:5], b[3:7], atol=1e-5)
+    q = torch.randn(1, 1, 9, 32)
+    turn = mix.rotary(torch.arange(9))
+    from suffuse.networks.layers import rotate
+
+    score = rotate(q, turn) @ rotate(q[:, :, :1].expand(1, 1, 9, 32), turn).transpose(-1, -2)
+    same = rotate(q[:, :, :1].expand(1, 1, 9, 32), turn) @ rotate(q[:, :, :1].expand(1, 1, 9, 32), turn).transpose(
+        -1, -2
+    )
+    assert torch.allclose(same[0, 0, 0, 2], same[0, 0, 5, 7], atol=1e-4) and score.shape == same.shape
+
+
+def test_batch_rows_do_not_meet():
+    net = filled(InflatedUNet(2, 1, level_channel=1, **SETTINGS), 4)
+    x, condition = torch.randn(3, 2, 4, 8, 8), torch.randn(3, 32)
+    assert torch.allclose(net(x, condition)[1:2], net(x[1:2], condition[1:2]), atol=1e-4)
