@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from suffuse.diffusion.logits import shape_logits
 from suffuse.diffusion.path import Clock, Path
 from suffuse.diffusion.process import Gaussian, Joint, full_levels
 from suffuse.diffusion.random import Random
@@ -236,7 +237,7 @@ def events(
                     levels = levels_at(k + 1)
                     continue
         targets = levels_at(k + 1)
-        clean = denoiser(x, levels, context, targets)
+        clean = shape_logits(denoiser(x, levels, context, targets), joint, context)
         following = dict(x)
         for name, process in joint.items():
             if name in gaussian:

@@ -186,7 +186,7 @@ class Text(Modality):
         masked_prior = self.config.get("prior", "mask") == "mask"
         u = random.uniform((3,), index, step, f"task/{task}").to(text.device)
         at = torch.arange(length, device=text.device)
-        zero, one = torch.zeros(1, 1), torch.ones(1, 1)
+        zero, one = torch.zeros(1, 1, device=text.device), torch.ones(1, 1, device=text.device)
         if task in ("generate", "unlabelled", "classify") and masked_prior:
             asked = 1 + (u[:, :1] * count).long().clamp(max=count - 1)
             order = random.uniform((length,), index, step, f"order/{task}").to(text.device)
@@ -205,12 +205,12 @@ class Text(Modality):
         if self.labels:
             levels["label"] = one if task in ("unlabelled", "classify") else zero
             if task == "unlabelled":
-                held["label"] = torch.ones(1, 1, dtype=torch.bool)
+                held["label"] = torch.ones(1, 1, dtype=torch.bool, device=text.device)
         exact = torch.full((size,), True) if masked_prior else None
         return Start(levels, held, exact)
 
     def defaults(self) -> dict[str, Any]:
-        return {"batch": 32, "learning_rate": 2e-3, "steps": 20, "guidance": 1.0}
+        return {"batch": 32, "learning_rate": 3e-3, "sampling": {"steps": 20}}
 
     # -- asking -------------------------------------------------------------------------------------------------
     def request(
