@@ -1,0 +1,5 @@
+"""Time series."""
+
+from suffuse.modalities.series.modality import Series
+
+__all__ = ["Series"]

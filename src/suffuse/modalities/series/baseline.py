@@ -1,0 +1,78 @@
+"""The cheap baseline inside the network: what linear interpolation and the seasonal naive method say, from known entries.
+
+All functions work on a batch of windows: values and known masks (B, N, T), times (B, T) in units of the median step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class Baseline:
+    """linear: interpolation of the known values in real time, the nearest one outside their range; seasonal: the value
+    one (or the fewest) seasons ago or ahead; mean: mean over the known nodes at that time; lifted: that mean plus the
+    interpolated deviation from it; left, right: time to the nearest known entry before and after; has_*: where there is
+    one. All (B, N, T); absent values are 0."""
+
+    linear: Tensor
+    lifted: Tensor
+    seasonal: Tensor
+    mean: Tensor
+    left: Tensor
+    right: Tensor
+    has_left: Tensor
+    has_right: Tensor
+    has_season: Tensor
+    has_mean: Tensor
+
+
+def baseline(values: Tensor, known: Tensor, times: Tensor, season: int | None = None) -> Baseline:
+    """values (B, N, T), known (B, N, T) bool, times (B, T) ascending, season in steps (regular times only) or None."""
+    size = values.shape[-1]
+    place = torch.arange(size, device=values.device).expand_as(known)
+    before = torch.where(known, place, -1).cummax(-1).values
+    after = torch.where(known, place, size).flip(-1).cummin(-1).values.flip(-1)
+    has_left, has_right = before >= 0, after < size
+    before, after = before.clamp(min=0), after.clamp(max=size - 1)
+    clock = times[:, None].expand(values.shape)
+    time_before, time_after = clock.gather(-1, before), clock.gather(-1, after)
+    share = ((clock - time_before) / (time_after - time_before).clamp(min=1e-6)).clamp(0, 1)
+
+    def interpolate(line: Tensor) -> Tensor:
+        first, second = line.gather(-1, before), line.gather(-1, after)
+        edge = torch.where(has_left, first, second * has_right)
+        return torch.where(has_left & has_right, torch.lerp(first, second, share), edge)
+
+    linear = interpolate(values)
+    weight = known.to(values.dtype)
+    count = weight.sum(1, keepdim=True)
+    mean = ((values * weight).sum(1, keepdim=True) / count.clamp(min=1)).expand_as(values)
+    lifted = mean + interpolate((values - mean) * weight)
+    seasonal, has_season = seasonal_naive(values, known, times, season)
+    left = torch.where(has_left, clock - time_before, 0)
+    right = torch.where(has_right, time_after - clock, 0)
+    return Baseline(
+        linear, lifted, seasonal, mean, left, right, has_left, has_right, has_season, (count > 0).expand_as(known)
+    )
+
+
+def seasonal_naive(values: Tensor, known: Tensor, times: Tensor, season: int | None) -> tuple[Tensor, Tensor]:
+    """The known value the fewest seasons back, else the fewest seasons ahead, and where there is one."""
+    found = torch.zeros_like(known)
+    answer = torch.zeros_like(values)
+    size = values.shape[-1]
+    if not season or season >= size:
+        return answer, found
+    for shift in [k for m in range(1, min(size // season, 4) + 1) for k in (m * season, -m * season)]:
+        if abs(shift) >= size:
+            continue
+        moved, there = torch.roll(values, shift, -1), torch.roll(known, shift, -1)
+        apart = (times - torch.roll(times, shift, -1))[:, None]
+        there = there & ((apart - shift).abs() < 0.01 * abs(shift))
+        take = there & ~found
+        answer, found = torch.where(take, moved, answer), found | there
+    return answer, found

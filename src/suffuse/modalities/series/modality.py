@@ -1,0 +1,283 @@
+"""Time series: generate, impute, forecast, and answer at any time, with one trained model."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from suffuse.diffusion.noise import RBF, OrnsteinUhlenbeck, White
+from suffuse.diffusion.process import Gaussian, Joint
+from suffuse.diffusion.random import Random
+from suffuse.diffusion.state import Batch, Start, Task
+from suffuse.errors import AskError, DataError
+from suffuse.modalities.contract import Modality
+from suffuse.modalities.series import frames, reading, scaling, tasks, verbs
+from suffuse.modalities.series.panel import Panel, median_step
+from suffuse.modalities.series.windows import Windows, collate, scale_record
+
+NOISES = ("white", "ou", "rbf")
+READ_OPTIONS = ("target", "id", "time", "known", "static", "layout")
+
+
+class Series(Modality):
+    """Field `series` (B, N, T): N nodes at T real times, scaled per series; context: times, calendar, covariates."""
+
+    name: ClassVar[str] = "series"
+    summary: ClassVar[str] = "time series: long or wide frames, CSV, Parquet, arrays; impute, forecast, at any time"
+    extra: ClassVar[str] = "series"
+    main: ClassVar[str] = "series"
+    verbs: ClassVar[dict] = {
+        "impute": verbs.impute,
+        "forecast": verbs.forecast,
+        "at": verbs.at,
+        "anomaly": verbs.anomaly,
+        "cross_validation": verbs.cross_validation,
+    }
+
+    # -- reading ------------------------------------------------------------------------------------------------
+    @classmethod
+    def recognises(cls, source: Any) -> float:
+        return reading.recognises(source)
+
+    @classmethod
+    def read(cls, source: Any, **options: Any) -> tuple[Series, Windows]:
+        """Options: target, id, time, known, static, layout (see `reading.read_panel`); window and horizon in steps; season
+        in steps; transform none, log or log1p; noise white, ou or rbf with noise_scale in steps; adjacency or positions
+        (an array, or a CSV without header); dim, heads, encoder_layers, layers, share, use_baseline of the network."""
+        columns = {k: options.pop(k) for k in READ_OPTIONS if k in options}
+        panel = reading.read_panel(source, **columns)
+        config = learn_config(panel, columns, options)
+        return cls(**config), Windows(panel, config)
+
+    def dataset(self, source: Any, **options: Any) -> Windows:
+        return Windows(self.panel(source), self.config | {k: v for k, v in options.items() if k in ("window",)})
+
+    def panel(self, source: Any) -> Panel:
+        """Read data of the kind this instance was made for, with its nodes in their order; absent nodes are holes."""
+        columns = dict(self.config["columns"])
+        if self.config["layout"] == "joint":
+            columns["layout"] = "joint"
+        panel = reading.read_panel(source, **columns)
+        return frames.aligned(panel, self.config)
+
+    # -- the model's parts --------------------------------------------------------------------------------------
+    def joint(self) -> Joint:
+        c = self.config
+        noise = {"white": White, "ou": OrnsteinUhlenbeck, "rbf": RBF}[c["noise"]]
+        noise = noise() if c["noise"] == "white" else noise(scale=c["noise_scale"])
+        return Joint({"series": Gaussian(noise_model=noise, std=c["std"], warp=c["warp"])})
+
+    def network(self) -> nn.Module:
+        from suffuse.modalities.series.network import SeriesNetwork
+
+        c = self.config
+        bias = None if c["adjacency"] is None else frames.bias_of(c["adjacency"], len(c["nodes"]))
+        sizes = {k: c[k] for k in ("dim", "heads", "encoder_layers", "layers", "share")}
+        return SeriesNetwork(
+            len(c["nodes"]),
+            std=c["std"],
+            season=c["season"],
+            calendar=2 * len(c["periods"]),
+            known=len(c["known"]),
+            static=len(c["static"]),
+            node_bias=bias,
+            use_baseline=c["use_baseline"],
+            longest=float(c["window"]),
+            **sizes,
+        )
+
+    def parametrisation(self) -> dict[str, str]:
+        return {"series": "x0"}
+
+    # -- training -----------------------------------------------------------------------------------------------
+    @property
+    def tasks(self) -> dict[str, float]:
+        many = {"channels": 0.1} if len(self.config["nodes"]) > 1 else {}
+        return {"impute": 0.45, "forecast": 0.35, "generate": 0.1, **many}
+
+    def start(self, task: str, batch: Batch, random: Random, step: int) -> Start:
+        return tasks.start(task, batch, random, step, self.config["horizon"])
+
+    def defaults(self) -> dict[str, Any]:
+        return {"batch": 16 if len(self.config["nodes"]) > 4 else 64, "learning_rate": 2e-3, "sampling": {"steps": 8}}
+
+    # -- asking -------------------------------------------------------------------------------------------------
+    def request(
+        self, n: int, given: Any = None, *, index: Tensor, horizon: int = 0, since: Any = None, **asked: Any
+    ) -> Task:
+        """given: a frame of at most `window` times whose holes are asked for, followed by `horizon` unknown steps; without
+        it, windows from `since` (a time; default: times spread over the training data). Use the verbs for longer frames."""
+        if asked:
+            raise AskError(f"time series take no '{next(iter(asked))}'; they take given, horizon and since")
+        config = self.config
+        if given is None:
+            if horizon:
+                raise AskError("a horizon needs given values: sample(n, given=frame, horizon=steps)")
+            return generation(config, n, index, since)
+        panel = self.panel(given)
+        if len(panel.records) > 1:
+            raise AskError(
+                f"given holds {len(panel.records)} separate series; sample one at a time, or use impute or forecast"
+            )
+        record = frames.extended(panel.records[0], horizon, config)
+        if len(record.times) > config["window"]:
+            raise AskError(
+                f"given has {len(record.times)} times and the model's window {config['window']}; use impute or forecast, which move it"
+            )
+        x, observed, exists, context = collate([scale_record(record, config)], config)
+        context["question"] = torch.zeros(1, dtype=torch.int64)
+        levels = (~observed).float()
+        spread = {k: v.expand(n, *v.shape[1:]) for k, v in context.items()}
+        return Task(
+            {"series": x.expand(n, -1, -1)},
+            Start({"series": levels.expand(n, -1, -1)}),
+            exists={k: v.expand(n, -1, -1) for k, v in exists.items()},
+            context=spread,
+            index=index,
+        )
+
+    def decode(self, fields: dict[str, Tensor], task: Task) -> list[Any]:
+        """One long frame (unique_id, ds, variable where there are several, y) a sample."""
+        values = frames.unscale(fields["series"], task.context, self.config)
+        exists = task.exists.get("series")
+        clock = task.context["clock"].expand(len(values), -1).cpu().numpy()
+        found = []
+        for k, value in enumerate(values):
+            keep = slice(None) if exists is None else exists.expand(len(values), -1, -1)[k, 0].cpu().numpy()
+            found.append(frames.long_frame(clock[k][keep], value[:, keep], "", self.config))
+        return found
+
+    def write(self, samples: Sequence[Any], path: Path) -> list[Path]:
+        """One table, CSV or Parquet by its suffix (a folder gets samples.csv), with a column `sample`."""
+        return frames.write(samples, Path(path))
+
+    def show(self, samples: Sequence[Any], path: Path) -> Path:
+        from suffuse.modalities.series import pictures
+
+        return pictures.paths(samples, Path(path))
+
+    # -- quality ------------------------------------------------------------------------------------------------
+    def evaluate(self, model: Any, data: Any, **options: Any) -> dict[str, float]:
+        from suffuse.modalities.series import quality
+
+        return quality.evaluate(model, self, data, **options)
+
+
+def learn_config(panel: Panel, columns: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
+    """Everything the modality keeps, as plain JSON values. Raises DataError on an option that does not fit."""
+    known = {
+        "window",
+        "horizon",
+        "season",
+        "transform",
+        "noise",
+        "noise_scale",
+        "adjacency",
+        "positions",
+        "std",
+        "warp",
+        "dim",
+    }
+    known |= {"heads", "encoder_layers", "layers", "share", "use_baseline"}
+    for name in options:
+        if name not in known:
+            raise DataError(
+                f"time series have no option '{name}'; there are {', '.join(sorted(known | set(READ_OPTIONS)))}"
+            )
+    transform, noise = options.get("transform", "none"), options.get("noise", "white")
+    if transform not in scaling.TRANSFORMS:
+        raise DataError(f"transform is '{transform}'; it must be one of {', '.join(scaling.TRANSFORMS)}")
+    if noise not in NOISES:
+        raise DataError(f"noise is '{noise}'; it must be one of {', '.join(NOISES)}")
+    step = median_step(panel.records)
+    season = options.get("season", scaling.natural_season(step, panel.dates))
+    longest = max(len(r.times) for r in panel.records)
+    typical = int(np.median([len(r.times) for r in panel.records]))
+    if longest < 2:
+        raise DataError("every series has a single time; at least two are needed")
+    horizon = _steps("horizon", options.get("horizon"), max(1, min(season or 24, typical // 3)), longest - 1)
+    window = _steps(
+        "window",
+        options.get("window"),
+        min(typical, max(2 * horizon, 48) if panel.layout == "joint" else 3 * horizon),
+        longest,
+    )
+    if horizon >= window:
+        raise DataError(f"horizon {horizon} must be shorter than window {window}")
+    if typical < window:
+        warnings.warn(
+            f"half of the series are shorter than the window of {window} times; they are padded", stacklevel=4
+        )
+    config = {
+        "layout": panel.layout,
+        "nodes": [list(n) for n in panel.nodes],
+        "dates": panel.dates,
+        "zone": panel.zone,
+        "columns": {k: list(v) if isinstance(v, tuple) else v for k, v in columns.items()},
+        "known": panel.known,
+        "static": panel.static,
+        "step": step,
+        "span": [min(float(r.times[0]) for r in panel.records), max(float(r.times[-1]) for r in panel.records)],
+        "window": window,
+        "horizon": horizon,
+        "season": int(season) if season else None,
+        "transform": transform,
+        "scaling": scaling.learn(panel, transform),
+        "noise": noise,
+        "noise_scale": float(options.get("noise_scale", max(2.0, window / 12))),
+        "adjacency": frames.adjacency(options.get("adjacency"), options.get("positions"), len(panel.nodes)),
+        "std": float(options.get("std", 0.5)),
+        "warp": float(options.get("warp", 1.0)),
+        "dim": int(options.get("dim", 48)),
+        "heads": int(options.get("heads", 4)),
+        "encoder_layers": int(options.get("encoder_layers", 2)),
+        "layers": int(options.get("layers", 2)),
+        "share": bool(options.get("share", True)),
+        "use_baseline": bool(options.get("use_baseline", True)),
+    }
+    config["periods"] = scaling.periods(step, panel.dates, season, config["span"][1] - config["span"][0])
+    return config
+
+
+def _steps(name: str, value: Any, default: int, most: int) -> int:
+    if value is None:
+        return default
+    if int(value) != value or value < 1:
+        raise DataError(f"{name} is {value!r}; it must be a whole number of steps, at least 1")
+    if value > most:
+        raise DataError(f"{name} is {value} steps and the longest series allows {most}")
+    return int(value)
+
+
+def generation(config: dict[str, Any], n: int, index: Tensor, since: Any) -> Task:
+    """Whole windows asked for, on a regular grid of times."""
+    length, step = config["window"], config["step"]
+    first, last = config["span"]
+    if since is None:
+        places = max(round((last - first) / step) - length + 1, 1)
+        offset = Random(0).integers(places, (), index, 0, "series since").double() * step
+        begin = first + offset
+    else:
+        begin = torch.full((n,), frames.to_time(since, config), dtype=torch.float64)
+    clock = begin[:, None] + step * torch.arange(length, dtype=torch.float64)
+    pairs = torch.tensor(config["scaling"]["nodes"], dtype=torch.float64)
+    context = {
+        "times": torch.arange(length, dtype=torch.float32).expand(n, -1),
+        "clock": clock,
+        "centre": pairs[:, :1].expand(n, -1, -1),
+        "scale": pairs[:, 1:].expand(n, -1, -1),
+    }
+    if config["periods"]:
+        phases = scaling.calendar(clock.reshape(-1).numpy(), config["periods"])
+        context["calendar"] = torch.from_numpy(phases.reshape(-1, n, length).transpose(1, 0, 2).copy())
+    for name, shape in (("known", (1, length)), ("static", (1,))):
+        if config[name]:
+            context[name] = torch.zeros((n, len(config[name]), *shape))
+    x = torch.zeros((n, len(config["nodes"]), length))
+    return Task({"series": x}, Start({"series": torch.ones((n, 1, 1))}), context=context, index=index)

@@ -1,0 +1,160 @@
+"""The bridge from the engine's fields to the axial transformer: baseline, features, and the residual's preconditioning."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from suffuse.modalities.series.baseline import Baseline, baseline
+from suffuse.networks.axial import AxialTransformer, Encoded
+
+CANDIDATES = 5
+GAP_FEATURES = 6
+NODE_FEATURES = 12
+
+
+class SeriesNetwork(nn.Module):
+    """network(x, levels, context, targets) -> {"series": (B, N, T)}, an x0 prediction in units of `std`.
+
+    The prediction is a learnt blend of cheap baselines (linear interpolation, the same lifted by the mean over nodes, the
+    seasonal value, the mean over nodes, zero), computed from entries at level 0 alone, plus what the axial transformer
+    says is left. What is left has its own deviation s, learnt from the gap to the nearest known entries, and its own
+    EDM preconditioning (Karras et al. 2022, table 1, with sigma_data = s): the noisy value enters as
+    (x - alpha b) / sqrt(alpha^2 s^2 + sigma^2), so an easy entry is not drowned in noise made for a hard one.
+
+    context: times (B, T) in median steps, and where there are any calendar (B, K, T), known (B, C, N or 1, T), static
+    (B, S, N or 1), exists:series (B, N or 1, T), question (B,): rows with the same number share what is given.
+    """
+
+    def __init__(
+        self,
+        nodes: int,
+        *,
+        std: float = 0.4,
+        season: int | None = None,
+        calendar: int = 0,
+        known: int = 0,
+        static: int = 0,
+        named: bool = True,
+        node_bias: Tensor | None = None,
+        use_baseline: bool = True,
+        **sizes,
+    ):
+        super().__init__()
+        self.std, self.season, self.use_baseline = std, season, use_baseline
+        self.node = nn.Parameter(torch.randn(nodes, NODE_FEATURES) * 0.3) if named and nodes > 1 else None
+        extra = NODE_FEATURES if self.node is not None else 0
+        self.blend = nn.Sequential(nn.Linear(GAP_FEATURES + extra, 24), nn.SiLU(), nn.Linear(24, CANDIDATES + 1))
+        with torch.no_grad():
+            self.blend[2].weight.mul_(0.1)
+            self.blend[2].bias.copy_(torch.tensor([2.0, 0.0, 0.0, -1.0, 0.0, math.log(0.5)]))
+        given = 16 + calendar + known + static + extra
+        self.body = AxialTransformer(given, 4, nodes=nodes > 1, node_bias=node_bias, **sizes)
+        self._memo: tuple[list[Tensor], tuple] | None = None
+
+    def forward(self, x: dict, levels: dict, context: dict, targets: dict | None = None) -> dict:
+        value, level = x["series"], levels["series"].to(x["series"].dtype)
+        level = level.expand(value.shape)
+        angle = level * (math.pi / 2)
+        cos, sin = torch.cos(angle), torch.sin(angle)
+        cos = torch.where(level == 1, torch.zeros_like(cos), cos)
+        value = value * torch.sqrt((cos * self.std) ** 2 + sin**2)  # alpha x0 + sigma noise, in angle form
+        known = level == 0
+        exists = context.get("exists:series")
+        if exists is not None:
+            known = known & exists
+        rows = first_rows(context.get("question"), len(value))
+        encoded, blend, scale = self.look(
+            torch.where(known, value, torch.zeros_like(value)), known, context, exists, rows
+        )
+        if len(rows) < len(value):
+            repeat = len(value) // len(rows)
+            blend, scale = (t.repeat_interleave(repeat, 0) for t in (blend, scale))
+        total = torch.sqrt((cos * scale) ** 2 + sin**2)
+        residual = (value - cos * blend) / total
+        unknown = ~known
+        clock = torch.where(level > 0, level, torch.ones_like(level)).flatten(1).amin(1)
+        noisy = torch.stack([residual * unknown, level, level - clock[:, None, None], unknown.to(value.dtype)], -1)
+        target = None
+        if targets is not None:
+            after = targets["series"].to(value.dtype).expand(value.shape)
+            target = torch.where(unknown, after, torch.ones_like(after)).flatten(1).amin(1)
+        raw = self.body.decode(encoded, noisy, clock, target)
+        clean = (scale / total) ** 2 * cos * value + (sin / total) ** 2 * blend + scale * sin / total * raw
+        return {"series": clean / self.std}
+
+    def look(
+        self, given: Tensor, known: Tensor, context: dict, exists: Tensor | None, rows: Tensor
+    ) -> tuple[Encoded, Tensor, Tensor]:
+        """What the known entries say, once per question: (encoded, blended baseline, its deviation). While sampling the
+        answer of the previous call is used again when nothing it depends on has changed."""
+        full = {k: v for k, v in context.items() if k in ("times", "calendar", "known", "static")}
+        if len(rows) < len(given):
+            n = len(given)
+            given, known = given[rows], known[rows]
+            full = {k: v[rows] if v.shape[0] == n else v for k, v in full.items()}
+            exists = exists[rows] if exists is not None and exists.shape[0] == n else exists
+        inputs = [given, known, *full.values()] + ([exists] if exists is not None else [])
+        memo = self._memo
+        if not torch.is_grad_enabled() and memo is not None and same(memo[0], inputs):
+            return memo[1]
+        answer = self._look(given, known, full, exists)
+        self._memo = None if torch.is_grad_enabled() else (inputs, answer)
+        return answer
+
+    def _look(
+        self, given: Tensor, known: Tensor, context: dict, exists: Tensor | None
+    ) -> tuple[Encoded, Tensor, Tensor]:
+        times = context["times"].to(given.dtype).expand(len(given), -1)
+        base = baseline(given, known, times, self.season)
+        gaps = torch.stack([torch.log1p(base.left), torch.log1p(base.right)], -1)
+        flags = torch.stack([base.has_left, base.has_right, base.has_season, base.has_mean], -1).to(given.dtype)
+        node = [] if self.node is None else [self.node[None, :, None].expand(*given.shape[:1], -1, given.shape[-1], -1)]
+        answer = self.blend(torch.cat([gaps, flags, *node], -1))
+        blend, scale = self._blend(answer, base, given, known)
+        own = torch.stack([base.linear, base.seasonal, base.mean, base.lifted, given, known.to(given.dtype), blend], -1)
+        features = [own, gaps, flags, scale.log()[..., None], self._near(gaps), *node, *self._extras(context, given)]
+        return self.body.encode(torch.cat(features, -1), times, exists), blend, scale
+
+    def _blend(self, answer: Tensor, base: Baseline, given: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+        if not self.use_baseline:
+            return torch.where(known, given, torch.zeros_like(given)), torch.ones_like(given)
+        near = base.has_left | base.has_right
+        there = torch.stack([near, near & base.has_mean, base.has_season, base.has_mean, torch.ones_like(near)], -1)
+        weight = answer[..., :CANDIDATES].masked_fill(~there, -1e4).softmax(-1)
+        options = torch.stack([base.linear, base.lifted, base.seasonal, base.mean, torch.zeros_like(given)], -1)
+        blend = torch.where(known, given, (weight * options).sum(-1))
+        return blend, torch.exp(answer[..., CANDIDATES].clamp(-4, 0.7))
+
+    def _near(self, gaps: Tensor) -> Tensor:
+        """Closeness to each side, sharper than the logarithm of the gap."""
+        return torch.exp(-gaps)
+
+    def _extras(self, context: dict, given: Tensor) -> list[Tensor]:
+        rows, nodes, times = given.shape
+        extras = []
+        if "calendar" in context:
+            extras.append(context["calendar"].to(given.dtype).transpose(1, 2)[:, None].expand(rows, nodes, times, -1))
+        if "known" in context:
+            extras.append(context["known"].to(given.dtype).permute(0, 2, 3, 1).expand(rows, nodes, times, -1))
+        if "static" in context:
+            extras.append(context["static"].to(given.dtype).transpose(1, 2)[:, :, None].expand(rows, nodes, times, -1))
+        return extras
+
+
+def same(old: list[Tensor], new: list[Tensor]) -> bool:
+    """True when two lists of tensors are equal."""
+    return len(old) == len(new) and all(a.shape == b.shape and torch.equal(a, b) for a, b in zip(old, new, strict=True))
+
+
+def first_rows(question: Tensor | None, size: int) -> Tensor:
+    """The first row of each question when all have the same number of neighbouring rows, else every row."""
+    every = torch.arange(size)
+    if question is None or size < 2 or len(question) != size:
+        return every
+    question = question.cpu()
+    first = torch.cat([torch.zeros(1, dtype=torch.long), torch.nonzero(question[1:] != question[:-1])[:, 0] + 1])
+    counts = torch.diff(first, append=torch.tensor([size]))
+    return first if bool((counts == counts[0]).all()) else every
