@@ -15,3 +15,7 @@ class AskError(SuffuseError):
 
 class ModelError(SuffuseError):
     """A model folder that is missing, incomplete, altered or unsafe."""
+
+
+class TrainingError(SuffuseError):
+    """A training run that cannot go on; the last good state is kept."""

@@ -1,0 +1,521 @@
+"""The training loop: one for every modality, on one process or many, resumable at any step."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from suffuse.diffusion.random import Random
+from suffuse.errors import AskError, DataError, ModelError, TrainingError
+from suffuse.modalities.contract import Dataset, Modality
+from suffuse.training import machine
+from suffuse.training.averaging import Averages, rebuild, weights
+from suffuse.training.budget import Budget, Clock
+from suffuse.training.checkpoint import Checkpoints, State
+from suffuse.training.curve import Curve
+from suffuse.training.feed import Feed
+from suffuse.training.optimiser import Optimiser
+from suffuse.training.recipe import Recipe
+from suffuse.training.tasks import mixed_start, mixture
+
+PATIENCE = 10
+"""Non-finite steps in a row that end a run."""
+DRAW_EVERY = 15.0
+"""Seconds between pictures of the loss curve."""
+MAY_CHANGE = ("minutes", "steps", "preview_every", "checkpoint_every", "log_every", "device", "average")
+"""Settings that may differ when a run is resumed."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """A run that was stopped by Ctrl-C or a termination signal; its message says how to go on."""
+
+
+@dataclass
+class Outcome:
+    """What a finished run reports. The denoiser it was given holds the averaged weights."""
+
+    steps: int
+    seconds: float
+    skipped: int
+    waiting: float
+    choice: dict[str, bool]
+    curve: Curve = field(repr=False, default_factory=Curve)
+
+
+class Trainer:
+    """Trains `denoiser.network` on a data set.
+
+    folder: where checkpoints, stored averages, loss.csv and loss.png go; None keeps nothing on disk.
+    objective: like `suffuse.diffusion.objectives.denoising.denoising_loss` (the default).
+    preview: called with the step, rank 0 only, while the denoiser holds averaged weights.
+    tell: called with one line for a person, now and then.
+    """
+
+    def __init__(
+        self,
+        modality: Modality,
+        dataset: Dataset,
+        denoiser: Any,
+        recipe: Recipe,
+        folder: Path | str | None = None,
+        *,
+        objective: Callable[..., Any] | None = None,
+        preview: Callable[[int], None] | None = None,
+        resume: bool = False,
+        progress: bool = False,
+        tell: Callable[[str], None] = lambda line: None,
+    ):
+        if len(dataset) == 0:
+            raise DataError("The data set holds no example to train on.")
+        if objective is None:
+            from suffuse.diffusion.objectives.denoising import denoising_loss as objective
+        self.modality, self.dataset, self.denoiser, self.recipe = modality, dataset, denoiser, recipe
+        self.objective, self.preview, self.progress, self.tell = objective, preview, progress, tell
+        self.checkpoints = None if folder is None else Checkpoints(folder)
+        self.tasks = mixture(modality, recipe.tasks)
+        self.network: nn.Module = denoiser.network
+        self.random = Random(recipe.seed)
+        self.curve = Curve(tuple(denoiser.joint))
+        self.step, self.skipped, self.in_a_row = 0, 0, 0
+        self.used = 0.0
+        self.stored: list[dict[str, Any]] = []
+        self._stop: str | None = None
+        self._drawn = 0.0
+        self._device()
+        self.averages = Averages(self.network.named_parameters(), recipe.tracked)
+        self.optimiser = Optimiser(self.network, recipe.optimiser, recipe.betas, recipe.momentum, recipe.weight_decay)
+        self.choice: machine.Choice | None = None
+        if resume and self.checkpoints is not None:
+            state = self.checkpoints.read()
+            if state is not None:
+                self._restore(state)
+        elif self.checkpoints is not None and self.main:
+            self.checkpoints.clear()
+
+    # -- setting up -----------------------------------------------------------------------------------------------
+    def _device(self) -> None:
+        from accelerate import Accelerator
+        from accelerate.utils import DistributedDataParallelKwargs
+
+        wanted = self.recipe.device or ("cuda" if torch.cuda.is_available() else "cpu")
+        try:
+            kind = torch.device(wanted).type
+        except RuntimeError:
+            raise AskError(f"{wanted!r} is no device; use cpu, cuda or mps.") from None
+        if kind == "cuda" and not torch.cuda.is_available():
+            raise AskError("No CUDA device is at hand; leave the device out or use cpu.")
+        handlers = [DistributedDataParallelKwargs(find_unused_parameters=True)]
+        self.accelerator = Accelerator(cpu=kind == "cpu", kwargs_handlers=handlers)
+        self.world, self.rank = self.accelerator.num_processes, self.accelerator.process_index
+        self.main = self.accelerator.is_main_process
+        self.device = self.accelerator.device if self.world > 1 else torch.device(wanted)
+        if self.world > self.recipe.batch:
+            raise AskError(f"A batch of {self.recipe.batch} is too small for {self.world} processes; use a larger one.")
+        if self.recipe.threads is not None:
+            torch.set_num_threads(self.recipe.threads)
+        self.denoiser.to(self.device)
+
+    def _restore(self, state: State) -> None:
+        values = state.values
+        theirs, ours = values["recipe"], self.recipe.to_json()
+        for name, value in ours.items():
+            if name not in MAY_CHANGE and theirs.get(name) != value:
+                raise AskError(
+                    f"The run in {self.checkpoints.folder} had {name} = {theirs.get(name)!r}, and now it is {value!r}; "
+                    f"resume with the same settings or train into a new folder."
+                )
+        if values["examples"] != len(self.dataset):
+            raise AskError(
+                f"The run in {self.checkpoints.folder} was trained on {values['examples']} examples and is resumed on "
+                f"{len(self.dataset)}; give the same data or train into a new folder."
+            )
+        if values["threads"] != torch.get_num_threads() and self.device.type == "cpu":
+            if self.recipe.threads is None:
+                torch.set_num_threads(values["threads"])
+
+        def part(prefix: str) -> dict[str, Tensor]:
+            return {name[len(prefix) :]: value for name, value in state.tensors.items() if name.startswith(prefix)}
+
+        try:
+            self.network.load_state_dict(part("network."))
+            self.averages.load(part("average."), values["updates"])
+        except (RuntimeError, KeyError) as error:
+            line = " ".join(str(error).split())[:160]
+            raise ModelError(f"The checkpoint {state.folder} belongs to another network ({line}).") from None
+        self.optimiser.load(part("optimiser."))
+        self.curve.load(state.tensors["curve"])
+        self.step, self.used, self.stored = state.step, values["seconds"], list(values["averages"])
+        self.skipped, self.in_a_row = values["skipped"], 0
+        self.choice = machine.Choice(**values["choice"])
+
+    def _choose(self) -> machine.Choice:
+        """How the network is run: as the recipe says, else as measured; a run of fixed steps on a CPU stays plain."""
+        recipe = self.recipe
+        settle = machine.Choice(bool(recipe.precision == "bf16"), bool(recipe.channels_last), bool(recipe.compile))
+        open_to = []
+        if recipe.precision == "auto":
+            if self.device.type == "cuda":
+                settle = machine.Choice(torch.cuda.is_bf16_supported(), settle.channels_last, settle.compile)
+            else:
+                open_to.append("bf16")
+        if recipe.channels_last is None:
+            open_to.append("channels_last")
+        choice = settle
+        if open_to and self.world == 1 and recipe.minutes is not None and recipe.minutes >= 1:
+            batch = self.feed.read(0).to(self.device)
+            run = self._timed(batch)
+            choice = machine.choose(run, self.network, self.device, recipe.batch, "train", settle, tuple(open_to))
+            if recipe.compile is None and machine.worth_compiling(60 * recipe.minutes, self.device):
+                tried = machine.Choice(choice.bf16, choice.channels_last, True)
+                times = machine.measure({"eager": run(choice), "compiled": run(tried)})
+                choice = tried if machine.fastest(times, "eager") == "compiled" else choice
+        return choice
+
+    def _timed(self, batch: Any) -> Callable[[machine.Choice], Callable[[], Any]]:
+        """For a choice: a call that runs one loss and its gradients on a copy of the network."""
+        import copy
+
+        start = mixed_start(self.modality, self.tasks, batch, self.random, 0)
+
+        def make(choice: machine.Choice) -> Callable[[], Any]:
+            denoiser = copy.deepcopy(self.denoiser)
+            denoiser.network = choice.place(denoiser.network)
+            if choice.compile:
+                denoiser.network = machine.compiled(denoiser.network)
+
+            def call() -> None:
+                with choice.autocast(self.device):
+                    loss = self.objective(denoiser, denoiser.joint, batch, start, self.random, 0, batch.index)
+                loss.total.backward()
+                for value in denoiser.parameters():
+                    value.grad = None
+
+            return call
+
+        return make
+
+    # -- the loop -------------------------------------------------------------------------------------------------
+    def run(self) -> Outcome:
+        """Train to the end of the recipe. The denoiser then holds the averaged weights.
+
+        Raises `Interrupted` after Ctrl-C or SIGTERM (state saved), `TrainingError` after ten non-finite steps in a row
+        (last good state saved), `DataError` when the disk is full (the previous checkpoint stays).
+        """
+        self.feed = Feed(self.dataset, self.recipe.batch, self.recipe.seed, self.rank, self.world)
+        self.denoiser.train()
+        with self._habits():
+            clock = Clock(torch.get_num_threads(), wall=self.device.type != "cpu")
+            if self.choice is None:
+                self.choice = self._choose()
+            self.budget = Budget(self.recipe, clock, self.used)
+            self._wrap()
+            begun, saved = time.perf_counter(), time.perf_counter()
+            self._window: list[list[float]] = []
+            try:
+                with self._bar() as bar, self._signals():
+                    while not self._finished():
+                        progress = self._one_step()
+                        self._after(progress)
+                        bar(progress)
+                        if self._stop:
+                            break
+                        if time.perf_counter() - saved > self.recipe.checkpoint_every:
+                            self.save()
+                            saved = time.perf_counter()
+            finally:
+                self.feed.close()
+                self._unwrap()
+            wall = time.perf_counter() - begun
+        self.save()
+        if self._stop:
+            folder = None if self.checkpoints is None else self.checkpoints.folder
+            where = "" if folder is None else f"; state saved in {folder}, go on with --resume"
+            raise Interrupted(f"Stopped after step {self.step}{where}.")
+        self.adopt(self.recipe.average)
+        self.denoiser.eval()
+        share = self.feed.waited / wall if wall > 0 else 0.0
+        return Outcome(self.step, self.used, self.skipped, share, self.choice.to_json(), self.curve)
+
+    def _finished(self) -> bool:
+        if self.recipe.steps is not None:
+            return self.step >= self.recipe.steps
+        return self._shared_progress >= 1
+
+    def _one_step(self) -> float:
+        """One step of the optimiser (or a skipped one); returns the share of the run done before it."""
+        batch = self.feed.get(self.step).to(self.device)
+        start = mixed_start(self.modality, self.tasks, batch, self.random, self.step)
+        with self.choice.autocast(self.device):
+            loss = self.objective(self.denoiser, self.denoiser.joint, batch, start, self.random, self.step, batch.index)
+        progress = self.budget.progress(self.step)
+        total, fields, progress = self._agree(loss, progress)
+        total.backward()
+        norm, value = self._norm_and_loss(total)
+        rate = self.recipe.rate(progress)
+        good = math.isfinite(norm) and math.isfinite(value)
+        if good:
+            self._clip(norm)
+            self.optimiser.step(rate)
+            self.averages.update([p for _, p in self._averaged])
+            self.in_a_row = 0
+        else:
+            self.skipped += 1
+            self.in_a_row += 1
+            if self.main:
+                self.tell(f"Step {self.step + 1}: the loss or its gradient is not finite; the step is skipped.")
+        self.optimiser.zero_grad()
+        self.step += 1
+        self._shared_progress = progress
+        self._window.append([value, norm, rate, *fields])
+        if self.in_a_row >= PATIENCE:
+            self._give_up()
+        return progress
+
+    def _agree(self, loss: Any, progress: float) -> tuple[Tensor, list[float], float]:
+        """The loss normalised over all processes, scaled so that DDP's mean of gradients is the global gradient."""
+        names = self.curve.fields
+        if self.world == 1:
+            return loss.total, [float(loss.fields.get(name, 0.0)) for name in names], progress
+        nothing = (loss.total.new_zeros(()), loss.total.new_zeros(()))
+        parts = [loss.parts.get(name, nothing) for name in names]
+        own = [progress if self.main else 0.0, 1.0 if self._stop else 0.0]
+        kind = torch.float32 if self.device.type == "mps" else torch.float64
+        message = torch.stack([p[0].detach().to(kind) for p in parts] + [p[1].to(kind) for p in parts])
+        message = torch.cat([message, torch.tensor(own, dtype=kind, device=self.device)])
+        shared = self.accelerator.reduce(message, "sum")
+        n = len(names)
+        whole = shared[n : 2 * n].clamp(min=1)
+        shares = [self.denoiser.joint.weights.get(name, 1.0) for name in names]
+        terms = [w * p[0] / count.to(p[0].dtype) for w, p, count in zip(shares, parts, whole, strict=True)]
+        if shared[-1] > 0 and not self._stop:
+            self._stop = "another process was stopped"
+        return torch.stack(terms).sum() * self.world, (shared[:n] / whole).tolist(), float(shared[-2])
+
+    def _norm_and_loss(self, total: Tensor) -> tuple[float, float]:
+        grads = [p.grad for p in self.optimiser.parameters() if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(grads) if grads else total.new_zeros(())
+        value = total.detach()
+        if self.world > 1:
+            value = self.accelerator.reduce(value.clone(), "mean")
+        norm, value = torch.stack([norm.float(), value.float()]).tolist()
+        return norm, value
+
+    def _clip(self, norm: float) -> None:
+        if self.recipe.clip > 0 and norm > self.recipe.clip:
+            grads = [p.grad for p in self.optimiser.parameters() if p.grad is not None]
+            torch._foreach_mul_(grads, self.recipe.clip / (norm + 1e-6))
+
+    def _after(self, progress: float) -> None:
+        """Logging, stored averages and previews that are due."""
+        if self.step % self.recipe.log_every == 0 or self._finished():
+            self._log()
+        done = self.step / self.recipe.steps if self.recipe.steps is not None else progress
+        count = self.recipe.snapshots
+        if self.checkpoints is not None and self.main:
+            if int(done * count + 1e-9) > int(self._done * count + 1e-9):
+                self.store()
+        every = self.recipe.preview_every
+        if self.preview is not None and self.main and every > 0:
+            if int(done / every + 1e-9) > int(self._done / every + 1e-9):
+                self._preview()
+        self._done = done
+
+    def _log(self) -> None:
+        if not self._window:
+            return
+        columns = list(zip(*self._window, strict=True))
+
+        def mean(values: tuple[float, ...]) -> float:
+            finite = [v for v in values if math.isfinite(v)]
+            return sum(finite) / len(finite) if finite else math.nan
+
+        self._window = []
+        loss, norm, rate, *fields = columns
+        row = [self.step, self.budget.used, mean(loss), mean(norm), rate[-1], self.skipped, *(mean(f) for f in fields)]
+        self.curve.add(row)
+
+    def _preview(self) -> None:
+        try:
+            with self.averaged(self.recipe.average):
+                self.denoiser.eval()
+                self.preview(self.step)
+        except Exception as error:  # a picture must not end a run
+            self.tell(f"No preview at step {self.step}: {error}")
+        finally:
+            self.denoiser.train()
+
+    def _give_up(self) -> None:
+        where = "" if self.checkpoints is None else f" The last good state is in {self.checkpoints.folder}."
+        self.save()
+        raise TrainingError(
+            f"The loss was not finite for {PATIENCE} steps in a row (step {self.step}); "
+            f"lower learning_rate, or look for extreme values in the data.{where}"
+        )
+
+    # -- weights and state ----------------------------------------------------------------------------------------
+    def store(self) -> None:
+        """Store the running averages of this moment, for averages of other widths later."""
+        for width in self.averages.widths:
+            half = {}
+            for name, value in self.averages.current(width).items():
+                half[name] = value.half() if float(value.abs().max()) < 6e4 else value
+            entry = self.checkpoints.write_average(self.step, width, half)
+            self.stored.append({**entry, "updates": self.averages.count})
+
+    def average(self, width: float) -> dict[str, Tensor]:
+        """Weights averaged with relative width sigma_rel `width`; 0 is the last weights."""
+        if width == 0 or self.averages.count == 0:
+            return {name: value.detach().clone() for name, value in self._averaged}
+        current = self.averages.current(width)
+        if current is not None:
+            return current
+        entries = [e for e in self.stored if 0 < e["updates"] < self.averages.count]
+        known = [(e["updates"], e["width"]) for e in entries] + [(self.averages.count, w) for w in self.averages.widths]
+        factors = weights(known, self.averages.count, width)
+
+        def parts() -> Iterator[tuple[float, dict[str, Tensor]]]:
+            for factor, entry in zip(factors, entries, strict=False):
+                yield float(factor), self.checkpoints.read_average(entry)
+            for factor, w in zip(factors[len(entries) :], self.averages.widths, strict=True):
+                yield float(factor), {name: value.cpu() for name, value in self.averages.current(w).items()}
+
+        return rebuild(parts())
+
+    def adopt(self, width: float) -> None:
+        """Put averaged weights into the network."""
+        average = self.average(width)
+        with torch.no_grad():
+            for name, value in self.network.named_parameters():
+                if name in average:
+                    value.copy_(average[name])
+
+    @contextlib.contextmanager
+    def averaged(self, width: float) -> Iterator[None]:
+        """The network with averaged weights inside the block, and with its own after it."""
+        own = [value.detach().clone() for _, value in self.network.named_parameters()]
+        self.adopt(width)
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for (_, value), mine in zip(self.network.named_parameters(), own, strict=True):
+                    value.copy_(mine)
+
+    def save(self) -> None:
+        """Write a checkpoint and the loss curve (rank 0; nothing without a folder)."""
+        self.used = self.budget.used
+        if self.checkpoints is None or not self.main:
+            return
+        values = {
+            "recipe": self.recipe.to_json(),
+            "modality": self.modality.name,
+            "examples": len(self.dataset),
+            "threads": torch.get_num_threads(),
+            "updates": self.averages.count,
+            "seconds": self.used,
+            "skipped": self.skipped,
+            "choice": self.choice.to_json(),
+            "averages": self.stored,
+        }
+        tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
+        tensors |= {f"average.{k}": v for k, v in self.averages.tensors().items()}
+        tensors |= {f"optimiser.{k}": v for k, v in self.optimiser.tensors().items()}
+        if self._window and self._finished():
+            self._log()
+        tensors["curve"] = self.curve.tensor()
+        self.checkpoints.write(self.step, values, tensors)
+        now = time.perf_counter()
+        if self._finished() or self._stop or now - self._drawn > DRAW_EVERY:
+            self.curve.write(self.checkpoints.folder)
+            self._drawn = now
+
+    # -- surroundings ---------------------------------------------------------------------------------------------
+    def _wrap(self) -> None:
+        self.choice.place(self.network)
+        self.optimiser.settle()
+        self.averages.settle([p for _, p in self.network.named_parameters() if p.is_floating_point()])
+        self._averaged = [(n, p) for n, p in self.network.named_parameters() if p.is_floating_point()]
+        self._shared_progress = self.budget.progress(self.step)
+        self._done = self._shared_progress
+        network = machine.compiled(self.network) if self.choice.compile else self.network
+        if self.world > 1:
+            network = self.accelerator.prepare(network)
+        self.denoiser.network = network
+
+    def _unwrap(self) -> None:
+        self.denoiser.network = self.network
+
+    @contextlib.contextmanager
+    def _habits(self) -> Iterator[None]:
+        """Deterministic kernels on a CPU; denormal numbers flushed."""
+        before = torch.get_deterministic_debug_mode()
+        filled = torch.utils.deterministic.fill_uninitialized_memory
+        torch.set_flush_denormal(True)
+        if self.device.type == "cpu":
+            torch.set_deterministic_debug_mode("warn")
+            torch.utils.deterministic.fill_uninitialized_memory = False
+        try:
+            yield
+        finally:
+            torch.set_deterministic_debug_mode(before)
+            torch.utils.deterministic.fill_uninitialized_memory = filled
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        """Ctrl-C and SIGTERM end the run after the current step; a second Ctrl-C ends it at once."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {}
+
+        def stop(number: int, frame: Any) -> None:
+            self._stop = signal.Signals(number).name
+            signal.signal(number, before[number] or signal.SIG_DFL)
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before[number] = signal.signal(number, stop)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler or signal.SIG_DFL)
+
+    @contextlib.contextmanager
+    def _bar(self) -> Iterator[Callable[[float], None]]:
+        if not (self.progress and self.main):
+            yield lambda progress: None
+            return
+        from rich.progress import BarColumn, Progress, TextColumn
+
+        text = "{task.percentage:>3.0f}%  step {task.fields[step]}  loss {task.fields[loss]}  {task.fields[speed]}"
+        columns = (TextColumn("training"), BarColumn(), TextColumn(text))
+        with Progress(*columns, transient=False) as bar:
+            line = bar.add_task("training", total=1.0, step=self.step, loss="-", speed="")
+            first, begun, shown = self.step, time.perf_counter(), 0.0
+
+            def update(progress: float) -> None:
+                nonlocal shown
+                now = time.perf_counter()
+                if now - shown < 0.5:
+                    return
+                shown = now
+                pace = (self.step - first) / max(now - begun, 1e-9)
+                gone = progress - self._began
+                left = (now - begun) * (1 - progress) / gone if gone > 0 else 0.0
+                loss = self.curve.rows[-1][2] if self.curve.rows else math.nan
+                speed = f"{pace:.1f} steps/s  {left / 60:.0f}:{left % 60:02.0f} left"
+                bar.update(line, completed=progress, step=self.step, loss=f"{loss:.4g}", speed=speed)
+
+            self._began = self._shared_progress
+            yield update
+            bar.update(line, completed=1.0 if self._finished() else self._shared_progress, step=self.step)
