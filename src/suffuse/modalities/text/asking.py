@@ -74,10 +74,13 @@ def _split(given: Any, vocabulary: Vocabulary, mark: str) -> list[int | np.ndarr
         values = np.array([-1 if v is None else v for v in np.asarray(given, dtype=object).reshape(-1)])
         if values.size and not np.issubdtype(values.dtype, np.integer):
             raise AskError("a given sequence holds something other than whole numbers, -1 or None")
+        if (values >= vocabulary.size).any():
+            where = int((values >= vocabulary.size).argmax())
+            raise AskError(f"token {values[where]} at position {where} is outside 0 to {vocabulary.size - 1}, which the model knows")
         unknown, out, at = values < 0, [], 0
         for border in [*(np.flatnonzero(np.diff(unknown)) + 1), len(values)]:
             if border > at:
-                out.append(int(border - at) if unknown[at] else vocabulary.encode(values[at:border]))
+                out.append(int(border - at) if unknown[at] else values[at:border].astype(np.int32))
             at = border
         return out
     raise AskError(f"text cannot be given as {type(given).__name__}: give a string with blanks, or a list of integers")

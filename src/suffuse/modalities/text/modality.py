@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from suffuse.diffusion.orders import Even
+from suffuse.diffusion.path import Clock
 from suffuse.diffusion.process import Categorical, Joint
 from suffuse.diffusion.random import Random
 from suffuse.diffusion.state import Batch, Start, Task
@@ -18,6 +20,7 @@ from suffuse.files import atomic_write
 from suffuse.modalities.contract import Modality
 from suffuse.modalities.text import asking, reading
 from suffuse.modalities.text.data import TextData
+from suffuse.modalities.text.verbs import VERBS
 from suffuse.modalities.text.vocabulary import Vocabulary
 
 LONGEST_LINE = 512
@@ -35,6 +38,7 @@ class Text(Modality):
     name = "text"
     summary = "Text and token sequences: free text, prefixes, blanks, rewriting, labels, hard limits, any-order scores"
     extra = "text"
+    verbs = VERBS
 
     def __init__(self, **config: Any):
         super().__init__(**config)
@@ -169,6 +173,10 @@ class Text(Modality):
             **sizes,
         )
 
+    def path(self, steps: int, grid: Any) -> Clock:
+        """Tokens open in random order, as many a call as the clock says."""
+        return Clock(steps, grid, Even())
+
     # -- training -----------------------------------------------------------------------------------------------
     @property
     def tasks(self) -> dict[str, float]:
@@ -226,15 +234,21 @@ class Text(Modality):
         mark: str = "_",
         force: Mapping[int, Any] | None = None,
         forbid: Any = None,
+        temperature: float | None = None,
+        top_p: float | None = None,
+        stop: str | Sequence[str] | None = None,
     ) -> Task:
         """given: a text with blanks ("the ___ of the king": one token an underscore), a sequence of integers with -1 for unknown, or
         {"text": ..., "label": ...}; a list of them gives one per sample. prefix: what the text begins with. length: tokens.
         blank: tokens of each blank, instead of the underscores. force: {position: token}. forbid: tokens, or {position: tokens}.
+        temperature, top_p: as in transformers' `generate`. stop: text ends before the first of these strings.
         """
         many = isinstance(given, (list, tuple)) and bool(given) and isinstance(given[0], (str, dict, list, tuple, np.ndarray))
         asked = list(given) if many else [given] * n
         if len(asked) != n:
             raise AskError(f"{len(asked)} texts are given for {n} samples: give one, or one per sample")
+        if isinstance(given, Mapping) and isinstance(given.get("text"), (list, tuple)) and len(given["text"]) == n:
+            many, asked = True, [{**given, "text": t} for t in given["text"]]
         rows = [self._row(g, label, prefix, blank, mark) for g in asked]
         shared = not many
         templates = [rows[0][0]] * n if shared else [r[0] for r in rows]
@@ -254,7 +268,23 @@ class Text(Modality):
             asking.clash(tokens[row], forced, forbidden, self.vocabulary)
             for position, token in forced.items():
                 tokens[row, position] = token
-        return self._task(torch.from_numpy(tokens), inside, torch.from_numpy(forbidden), names, index)
+        task = self._task(torch.from_numpy(tokens), inside, torch.from_numpy(forbidden), names, index)
+        for name, value, high in (("temperature", temperature, 100.0), ("top_p", top_p, 1.0)):
+            if value is not None:
+                if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= high:
+                    raise AskError(f"{name} must be a number above 0 and at most {high:g}, not {value!r}")
+                task.context[f"{name}:text"] = torch.full((1, 1), float(value))
+        self._stops(task, stop)
+        return task
+
+    def _stops(self, task: Task, stop: str | Sequence[str] | None) -> None:
+        """Stop strings as tokens in the task's context, -1 where shorter than the longest."""
+        strings = [stop] if isinstance(stop, str) else list(stop or [])
+        codes = [self.vocabulary.encode(s) for s in strings if len(s)]
+        if codes:
+            width = max(len(c) for c in codes)
+            rows = [np.pad(c, (0, width - len(c)), constant_values=-1) for c in codes]
+            task.context["stop:text"] = torch.from_numpy(np.stack(rows).astype(np.int64))[None]
 
     def _row(self, given: Any, label: str | None, prefix: Any, blank: Any, mark: str) -> tuple[np.ndarray, int | None]:
         """One request as template tokens (-1 unknown) and the number of its label, or None."""
@@ -314,13 +344,25 @@ class Text(Modality):
 
     def decode(self, fields: dict[str, Tensor], task: Task) -> list[Any]:
         """Strings (or lists of integers), one a sample, cut to their size and at the end token."""
-        sizes = task.context["size:text"][:, 0].tolist() if "size:text" in task.context else [fields["text"].shape[1]] * len(task)
+        width = fields["text"].shape[1]
+        sizes = task.context["size:text"][:, 0].tolist() if "size:text" in task.context else [width] * len(task)
         out = []
         for row, size in zip(fields["text"].cpu().numpy(), sizes, strict=True):
             row = row[:size]
-            ends = np.flatnonzero(row == self.vocabulary.end) if self.vocabulary.end is not None else []
-            out.append(self.vocabulary.decode(row[: ends[0]] if len(ends) else row))
+            if self.vocabulary.end is not None and (row == self.vocabulary.end).any():
+                row = row[: int((row == self.vocabulary.end).argmax())]
+            out.append(self.vocabulary.decode(self._cut(row, task)))
         return out
+
+    def _cut(self, row: np.ndarray, task: Task) -> np.ndarray:
+        """Tokens before the first stop sequence."""
+        for stop in task.context["stop:text"][0].cpu().numpy() if "stop:text" in task.context else ():
+            stop = stop[stop >= 0]
+            for i in range(len(row) - len(stop) + 1):
+                if (row[i : i + len(stop)] == stop).all():
+                    row = row[:i]
+                    break
+        return row
 
     def write(self, samples: Sequence[Any], path: Path) -> list[Path]:
         """.txt (samples parted by blank lines when they hold line ends), .jsonl or .json; integers as .npy or JSON."""
