@@ -62,7 +62,6 @@ def training_options(a: Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
     recipe = {name: value for name, value in a.extra.items() if name in settings}
     read = {name: value for name, value in a.extra.items() if name not in settings}
     if read:
-        there(a.data)
         kind = registry.find(a.modality) if a.modality else registry.recognise(a.data)
         known = inspect.signature(kind.read).parameters.values()
         names = [p.name for p in known if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)][1:]
@@ -107,7 +106,28 @@ def restore(a: Namespace) -> int:
 def predict(a: Namespace) -> int:
     """suffuse predict"""
     model = load(a)
-    return deliver(model, model.predict(there(a.file), a.field, **sampling(a), **a.extra), a.output, samples=False)
+    options = {} if a.batch is None else {"batch": a.batch}
+    answer = model.predict(there(a.file), a.field, **options, **a.extra)
+    if model.joint[a.field].categorical and answer.ndim == 3 and answer.shape[1] == 1:
+        answer = likeliest(answer[:, 0], class_names(model.modality.config))
+    return deliver(model, answer, a.output, samples=False)
+
+
+def likeliest(probabilities: Any, names: list[str] | None) -> list[dict[str, Any]]:
+    """The likeliest class of each row of (n, K) probabilities, with its name where classes have names."""
+    best, where = probabilities.max(-1)
+    rows = [{"class": int(k), "probability": round(float(p), 4)} for k, p in zip(where, best)]
+    if names is not None and len(names) == probabilities.shape[-1]:
+        rows = [{"class": row["class"], "name": names[row["class"]]} | row for row in rows]
+    return rows
+
+
+def class_names(config: dict[str, Any]) -> list[str] | None:
+    """The names of the classes, where a modality's config holds them under `labels` or `classes`."""
+    for key in ("labels", "classes"):
+        if isinstance(config.get(key), list):
+            return [str(name) for name in config[key]]
+    return None
 
 
 def evaluate(a: Namespace) -> int:

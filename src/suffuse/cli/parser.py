@@ -47,7 +47,7 @@ class Help(argparse.RawDescriptionHelpFormatter):
     """Help with room for the names."""
 
     def __init__(self, prog: str, **options: Any):
-        super().__init__(prog, max_help_position=28, **options)
+        super().__init__(prog, **{"max_help_position": 28} | options)
 
 
 def parser() -> Parser:
@@ -80,6 +80,8 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     top = parser()
     arguments, unknown = top.parse_known_args(list(words))
     if arguments.verb is None:
+        if unknown:
+            raise AskError(f"'{unknown[0]}' is not understood; 'suffuse -h' shows what is right")
         top.print_help()
         arguments.run = lambda _: 0
         return arguments
@@ -178,7 +180,8 @@ def _predict(command: argparse.ArgumentParser) -> None:
     _model(command)
     command.add_argument("file", metavar="FILE", help="the data")
     command.add_argument("field", metavar="FIELD", help="what to predict, such as label")
-    sampling(command, number=False)
+    command.add_argument("--batch", type=values.whole(1), metavar="B", help="how many at a time")
+    device(command)
     _output(command, required=False)
 
 

@@ -99,8 +99,9 @@ def value(made: Any) -> None:
         print(made.to_csv(index=False), end="")
     elif isinstance(made, dict):
         print(json.dumps(made, indent=1, ensure_ascii=False, default=plain))
-    elif isinstance(made, (list, tuple)):
-        for one in made:
+    elif hasattr(made, "tolist") or isinstance(made, (list, tuple)):
+        rows = made.tolist() if hasattr(made, "tolist") else made
+        for one in rows if isinstance(rows, (list, tuple)) else [rows]:
             print(json.dumps(one, ensure_ascii=False, default=plain) if not isinstance(one, str) else one)
     else:
         print(made if isinstance(made, str) else number(made))
