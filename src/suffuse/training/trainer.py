@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -26,6 +24,7 @@ from suffuse.training.curve import Curve
 from suffuse.training.feed import Feed
 from suffuse.training.optimiser import Optimiser
 from suffuse.training.recipe import Recipe
+from suffuse.training.surroundings import progress_bar, steady, stopping
 from suffuse.training.tasks import mixed_start, mixture
 
 PATIENCE = 10
@@ -213,7 +212,7 @@ class Trainer:
         """
         self.feed = Feed(self.dataset, self.recipe.batch, self.recipe.seed, self.rank, self.world)
         self.denoiser.train()
-        with self._habits():
+        with steady(self.device):
             clock = Clock(torch.get_num_threads(), wall=self.device.type != "cpu")
             if self.choice is None:
                 self.choice = self._choose()
@@ -222,11 +221,11 @@ class Trainer:
             begun, saved = time.perf_counter(), time.perf_counter()
             self._window: list[list[float]] = []
             try:
-                with self._bar() as bar, self._signals():
+                with progress_bar(self.progress and self.main, self._done) as bar, stopping(self._note_stop):
                     while not self._finished():
                         progress = self._one_step()
                         self._after(progress)
-                        bar(progress)
+                        bar(self._done, self.step, self.curve.rows[-1][2] if self.curve.rows else math.nan)
                         if self._stop:
                             break
                         if time.perf_counter() - saved > self.recipe.checkpoint_every:
@@ -245,6 +244,9 @@ class Trainer:
         self.denoiser.eval()
         share = self.feed.waited / wall if wall > 0 else 0.0
         return Outcome(self.step, self.used, self.skipped, share, self.choice.to_json(), self.curve)
+
+    def _note_stop(self, name: str) -> None:
+        self._stop = name
 
     def _finished(self) -> bool:
         if self.recipe.steps is not None:
@@ -454,68 +456,3 @@ class Trainer:
 
     def _unwrap(self) -> None:
         self.denoiser.network = self.network
-
-    @contextlib.contextmanager
-    def _habits(self) -> Iterator[None]:
-        """Deterministic kernels on a CPU; denormal numbers flushed."""
-        before = torch.get_deterministic_debug_mode()
-        filled = torch.utils.deterministic.fill_uninitialized_memory
-        torch.set_flush_denormal(True)
-        if self.device.type == "cpu":
-            torch.set_deterministic_debug_mode("warn")
-            torch.utils.deterministic.fill_uninitialized_memory = False
-        try:
-            yield
-        finally:
-            torch.set_deterministic_debug_mode(before)
-            torch.utils.deterministic.fill_uninitialized_memory = filled
-
-    @contextlib.contextmanager
-    def _signals(self) -> Iterator[None]:
-        """Ctrl-C and SIGTERM end the run after the current step; a second Ctrl-C ends it at once."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = {}
-
-        def stop(number: int, frame: Any) -> None:
-            self._stop = signal.Signals(number).name
-            signal.signal(number, before[number] or signal.SIG_DFL)
-
-        for number in (signal.SIGINT, signal.SIGTERM):
-            before[number] = signal.signal(number, stop)
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler or signal.SIG_DFL)
-
-    @contextlib.contextmanager
-    def _bar(self) -> Iterator[Callable[[float], None]]:
-        if not (self.progress and self.main):
-            yield lambda progress: None
-            return
-        from rich.progress import BarColumn, Progress, TextColumn
-
-        text = "{task.percentage:>3.0f}%  step {task.fields[step]}  loss {task.fields[loss]}  {task.fields[speed]}"
-        columns = (TextColumn("training"), BarColumn(), TextColumn(text))
-        with Progress(*columns, transient=False) as bar:
-            line = bar.add_task("training", total=1.0, step=self.step, loss="-", speed="")
-            first, begun, shown = self.step, time.perf_counter(), 0.0
-
-            def update(progress: float) -> None:
-                nonlocal shown
-                now = time.perf_counter()
-                if now - shown < 0.5:
-                    return
-                shown = now
-                pace = (self.step - first) / max(now - begun, 1e-9)
-                gone = progress - self._began
-                left = (now - begun) * (1 - progress) / gone if gone > 0 else 0.0
-                loss = self.curve.rows[-1][2] if self.curve.rows else math.nan
-                speed = f"{pace:.1f} steps/s  {left / 60:.0f}:{left % 60:02.0f} left"
-                bar.update(line, completed=progress, step=self.step, loss=f"{loss:.4g}", speed=speed)
-
-            self._began = self._shared_progress
-            yield update
-            bar.update(line, completed=1.0 if self._finished() else self._shared_progress, step=self.step)
