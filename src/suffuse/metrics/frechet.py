@@ -10,7 +10,8 @@ def frechet(a: Tensor, b: Tensor) -> float:
     """Squared Frechet distance of Gaussians fitted to features a (N, D) and b (M, D).
 
     |m_a - m_b|^2 + tr(A + B - 2 (A B)^(1/2)), Heusel et al. 2017, eq. 6, in float64. The trace of the root is the sum
-    of singular values of A^(1/2) B^(1/2), which stays real where N < D. Raises ValueError on fewer than two rows or values that are not finite.
+    of singular values of A^(1/2) B^(1/2), which stays real where N < D. Raises ValueError on fewer than two rows or
+    values that are not finite.
     """
     for features in (a, b):
         if features.ndim != 2 or features.shape[0] < 2 or not bool(torch.isfinite(features).all()):

@@ -103,6 +103,13 @@ class GridNetwork(nn.Module):
             out[name] = self.text_answer[name](token, pooled)
         return out
 
+    def features(self, x: Fields, levels: Fields, context: Fields) -> Tensor:
+        """(B, D) the backbone's pooled features, for whoever wants a representation."""
+        condition = self._condition(x, levels, None)
+        tokens = [encoder(x[name]) for name, encoder in self.text.items()]
+        seen = torch.cat(tokens, dim=1) if tokens else None
+        return self.backbone(self._grid(x, levels, context), condition, tokens=seen, pooled=True)[1]
+
     def _grid(self, x: Fields, levels: Fields, context: Fields) -> Tensor:
         parts = []
         for name in self.grids:
@@ -242,5 +249,3 @@ def grid_start(
         levels[name] = torch.where(given & known[name], 0.0, 1.0).reshape(shape)
         held[name] = ~((given | asked) & known[name]).reshape(shape)
     return Start(levels, held)
-
-
