@@ -39,7 +39,7 @@ def aligned(panel: Panel, config: dict[str, Any]) -> Panel:
     where = [panel.nodes.index(n) if n in panel.nodes else -1 for n in nodes]
     missing = [n for n, k in zip(nodes, where, strict=True) if k < 0]
     if missing:
-        text = f"{len(missing)} series of the model are absent and count as holes (first: '{label(missing[0])}')"
+        text = f"{len(missing)} series of the model are absent from the data and count as holes (first: '{label(missing[0])}')"
         warnings.warn(text, stacklevel=4)
     for r in panel.records:
         r.values = np.stack([r.values[k] if k >= 0 else np.full(len(r.times), np.nan) for k in where])
@@ -47,7 +47,7 @@ def aligned(panel: Panel, config: dict[str, Any]) -> Panel:
             r.known = np.stack([r.known[:, max(k, 0)] for k in where], 1)
         if r.static is not None and r.static.shape[1] > 1:
             r.static = np.stack([r.static[:, max(k, 0)] for k in where], 1)
-    panel.nodes = nodes
+    panel.nodes, panel.present = nodes, np.array(where) >= 0
     return panel
 
 

@@ -127,9 +127,8 @@ class Series(Modality):
             )
         record = frames.extended(panel.records[0], horizon, config)
         if len(record.times) > config["window"]:
-            raise AskError(
-                f"given has {len(record.times)} times and the model's window {config['window']}; use impute or forecast, which move it"
-            )
+            many = f"given has {len(record.times)} times and the model's window {config['window']}"
+            raise AskError(f"{many}; use impute or forecast, which move it")
         x, observed, exists, context = collate([scale_record(record, config)], config)
         context["question"] = torch.zeros(1, dtype=torch.int64)
         levels = (~observed).float()

@@ -34,7 +34,8 @@ class Record:
 
 @dataclass
 class Panel:
-    """Records that share nodes. nodes: (unique_id, variable) pairs in layout "joint", ("", variable) in "separate"."""
+    """Records that share nodes. nodes: (unique_id, variable) pairs in layout "joint", ("", variable) in "separate".
+    present: (N,) bool, False for nodes of the model that the data do not name; None when all are there."""
 
     records: list[Record]
     nodes: list[tuple[str, str]]
@@ -43,6 +44,7 @@ class Panel:
     zone: str | None = None
     known: list[str] = field(default_factory=list)
     static: list[str] = field(default_factory=list)
+    present: np.ndarray | None = None
 
 
 def find_columns(frame: Any, id: str | None = None, time: str | None = None) -> tuple[str | None, str | None]:

@@ -196,7 +196,7 @@ def _groups(codes: np.ndarray, count: int) -> list[np.ndarray]:
 def _shared(seconds: np.ndarray, rows: list[np.ndarray]) -> bool:
     """True when the ids cover most of a common time axis."""
     times = np.unique(seconds)
-    return np.mean([len(k) for k in rows]) >= 0.5 * len(times) and min(len(k) for k in rows) > 1
+    return np.mean([len(k) for k in rows]) >= 0.7 * len(times) and min(len(k) for k in rows) > 1
 
 
 def _arrays(source: Any, layout: str | None) -> Panel:

@@ -15,7 +15,7 @@ import numpy as np
 from suffuse.errors import AskError
 from suffuse.modalities.series import asking, frames, reading
 from suffuse.modalities.series.asking import Filled
-from suffuse.modalities.series.panel import Record
+from suffuse.modalities.series.panel import Panel, Record, find_columns
 
 QUANTILES = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
 
@@ -25,8 +25,9 @@ def impute(
 ) -> Any:
     """Fill every hole (NaN) of a frame. Adds `y` (the value given, or the median where it was asked) and `asked`."""
     _check(n, quantiles)
-    filled = asking.fill(model, model.modality.panel(frame).records, n, **how)
-    return _table(filled, model, quantiles, samples, only_asked=False)
+    panel = model.modality.panel(frame)
+    filled = asking.fill(model, panel.records, n, **how)
+    return _table(filled, panel, model, quantiles, samples, only_asked=False)
 
 
 def forecast(
@@ -50,7 +51,7 @@ def forecast(
     longer = [frames.extended(_trimmed(r), horizon, config, ahead.get(r.id)) for r in panel.records]
     recent = [_recent(r, horizon, config) for r in longer]
     filled = asking.fill(model, recent, n, **how)
-    return _table([_last(f, horizon) for f in filled], model, quantiles, samples, only_asked=True)
+    return _table([_last(f, horizon) for f in filled], panel, model, quantiles, samples, only_asked=True)
 
 
 def at(
@@ -70,7 +71,8 @@ def at(
     if not len(wanted) or not np.isfinite(wanted).all():
         raise AskError("times must be at least one finite time")
     records, keep = [], []
-    for r in model.modality.panel(frame).records:
+    panel = model.modality.panel(frame)
+    for r in panel.records:
         merged = np.union1d(r.times, wanted)
         values = np.full((len(r.values), len(merged)), np.nan)
         values[:, np.searchsorted(merged, r.times)] = r.values
@@ -84,7 +86,7 @@ def at(
     for f, k in zip(filled, keep, strict=True):
         part = Record(f.record.id, f.record.times[k], f.record.values[:, k])
         picked.append(Filled(part, f.values[..., k], np.ones_like(f.asked[:, k])))
-    return _table(picked, model, quantiles, samples, only_asked=True)
+    return _table(picked, panel, model, quantiles, samples, only_asked=True)
 
 
 def anomaly(
@@ -96,7 +98,8 @@ def anomaly(
     _check(n, quantiles)
     if folds < 2:
         raise AskError(f"folds is {folds}; at least 2 are needed")
-    records = model.modality.panel(frame).records
+    panel = model.modality.panel(frame)
+    records = panel.records
     totals = [np.full((n, *r.values.shape), np.nan) for r in records]
     for fold in range(folds):
         hidden, masks = [], []
@@ -109,7 +112,7 @@ def anomaly(
         for total, mask, f in zip(totals, masks, asking.fill(model, hidden, n, **how), strict=True):
             total[:, mask] = f.values[:, mask]
     filled = [Filled(r, t, np.isfinite(r.values)) for r, t in zip(records, totals, strict=True)]
-    table = _table(filled, model, quantiles, True, only_asked=True)
+    table = _table(filled, panel, model, quantiles, True, only_asked=True)
     draws = table[[c for c in table if str(c).startswith("sample_")]].to_numpy()
     y = np.concatenate([f.record.values[f.asked] for f in filled])
     low, middle, high = np.quantile(draws, [0.16, 0.5, 0.84], axis=1)
@@ -141,7 +144,8 @@ def cross_validation(
     config = model.modality.config
     horizon = config["horizon"] if horizon is None else _whole(horizon, "horizon")
     windows, stride = _whole(windows, "windows"), horizon if stride is None else _whole(stride, "stride")
-    records = model.modality.panel(frame).records
+    panel = model.modality.panel(frame)
+    records = panel.records
     shortest = min(len(r.times) for r in records)
     if shortest - horizon - (windows - 1) * stride < 2:
         raise AskError(f"{windows} windows of {horizon} steps, {stride} apart, do not fit a series of {shortest} times")
@@ -157,37 +161,25 @@ def cross_validation(
     filled = [_last(f, horizon) for f in asking.fill(model, pieces, n, **how)]
     tables = []
     for f, truth in zip(filled, truths, strict=True):
-        table = _table([f], model, quantiles, samples, only_asked=True)
+        table = _table([f], panel, model, quantiles, samples, only_asked=True)
         cutoff = frames.to_ds(np.array([f.before]), config)[0]  # type: ignore[attr-defined]
         table.insert(2, "cutoff", cutoff)
-        table.insert(3, "y", truth.reshape(-1))
+        table.insert(3, "y", (truth if panel.present is None else truth[panel.present]).reshape(-1))
         tables.append(table)
     return pd.concat(tables, ignore_index=True)
 
 
 # -- pieces ---------------------------------------------------------------------------------------------------------
 def future_records(model: Any, future: Any) -> list[Record]:
-    """Records that carry only covariates known ahead (values may be absent from the frame)."""
+    """Records that carry covariates known ahead; the frame need not hold values."""
     config = model.modality.config
     frame = reading.load_frame(future).copy()
-    for name in (
-        {n[1] for n in config["nodes"]}
-        if config["layout"] == "separate" or frame_has_ids(frame, config)
-        else {n[0] for n in config["nodes"]}
-    ):
-        if name not in frame.columns:
-            frame[name] = 0.0
-    for name in config["static"]:
+    long = find_columns(frame, config["columns"].get("id"), config["columns"].get("time"))[0] is not None
+    wanted = {n[1] if long or config["layout"] == "separate" else n[0] for n in config["nodes"]}
+    for name in sorted(wanted | set(config["static"])):
         if name not in frame.columns:
             frame[name] = 0.0
     return model.modality.panel(frame).records
-
-
-def frame_has_ids(frame: Any, config: dict[str, Any]) -> bool:
-    """True for a long frame."""
-    from suffuse.modalities.series.panel import find_columns
-
-    return find_columns(frame, config["columns"].get("id"), config["columns"].get("time"))[0] is not None
 
 
 def _trimmed(r: Record) -> Record:
@@ -214,7 +206,9 @@ def _last(f: Filled, horizon: int) -> Filled:
     return answer
 
 
-def _table(filled: list[Filled], model: Any, quantiles: Sequence[float], samples: bool, only_asked: bool) -> Any:
+def _table(
+    filled: list[Filled], panel: Panel, model: Any, quantiles: Sequence[float], samples: bool, only_asked: bool
+) -> Any:
     import pandas as pd
 
     config, tables = model.modality.config, []
@@ -231,7 +225,10 @@ def _table(filled: list[Filled], model: Any, quantiles: Sequence[float], samples
         if samples:
             columns |= {f"sample_{k}": line for k, line in enumerate(flat)}
         table = pd.concat([table, pd.DataFrame(columns)], axis=1)
-        tables.append(table[f.asked.reshape(-1)] if only_asked else table)
+        keep = f.asked | (not only_asked)
+        if panel.present is not None:
+            keep = keep & panel.present[:, None]
+        tables.append(table if keep.all() else table[keep.reshape(-1)])
     return pd.concat(tables, ignore_index=True)
 
 

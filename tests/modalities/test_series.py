@@ -1,0 +1,260 @@
+"""Time series: fields, tasks, the inner baseline, and the verbs on a small trained model."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import suffuse
+from suffuse.diffusion.random import Random
+from suffuse.diffusion.state import Start
+from suffuse.errors import AskError, DataError
+from suffuse.modalities.series import Series, tasks
+from suffuse.modalities.series.baseline import baseline
+from suffuse.modalities.series.network import SeriesNetwork, first_rows
+
+DAYS = pd.date_range("2024-01-01", periods=400, freq="h")
+
+
+def waves(size=400):
+    """Two stations that share a daily wave and a slow AR(1) disturbance."""
+    rng = np.random.default_rng(0)
+    shared = np.zeros(size)
+    for k in range(1, size):
+        shared[k] = 0.95 * shared[k - 1] + 0.3 * rng.normal()
+    hours = np.arange(size)
+    wave = 20 + 4 * np.sin(2 * np.pi * hours / 24)
+    parts = []
+    for id, gain in (("east", 1.0), ("west", 1.5)):
+        y = wave + gain * shared + 0.2 * rng.normal(size=size)
+        parts.append(pd.DataFrame({"unique_id": id, "ds": DAYS[:size], "y": y}))
+    return pd.concat(parts, ignore_index=True)
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.set_num_threads(1)
+    read = {"window": 24, "horizon": 6, "dim": 16, "heads": 2, "encoder_layers": 1, "layers": 1}
+    return suffuse.train(waves(), steps=150, batch=16, read=read, precision="fp32", compile=False)
+
+
+def holes(frame, first=100, last=106):
+    return frame.assign(y=frame.y.where(~frame.ds.isin(DAYS[first:last]) | (frame.unique_id == "west")))
+
+
+# -- baseline -------------------------------------------------------------------------------------------------------
+def test_the_baseline_is_linear_interpolation_in_real_time():
+    rng = np.random.default_rng(1)
+    times = np.sort(rng.uniform(0, 20, 15))
+    values, known = rng.normal(size=(3, 15)), rng.uniform(size=(3, 15)) < 0.4
+    known[:, [2, 9]] = True
+    got = baseline(
+        *(torch.tensor(a[None], dtype=t) for a, t in ((values * known, torch.float64), (known, torch.bool))),
+        torch.tensor(times[None]),
+    )
+    for k in range(3):
+        np.testing.assert_allclose(got.linear[0, k], np.interp(times, times[known[k]], values[k][known[k]]), atol=1e-9)
+    nothing = baseline(torch.zeros(1, 1, 4), torch.zeros(1, 1, 4, dtype=torch.bool), torch.arange(4.0)[None])
+    assert (nothing.linear == 0).all() and not nothing.has_left.any() and not nothing.has_mean.any()
+
+
+def test_the_seasonal_value_is_that_of_the_fewest_seasons_ago():
+    x = torch.arange(12.0)[None, None]
+    known = torch.ones_like(x, dtype=torch.bool)
+    known[..., 6:] = False
+    got = baseline(x * known, known, torch.arange(12.0)[None], season=4)
+    assert got.seasonal[0, 0, 6:].tolist() == [2, 3, 4, 5, 2, 3] and got.has_season[0, 0, 6:].all()
+    warped = baseline(x * known, known, torch.arange(12.0)[None] ** 1.5, season=4)
+    assert not warped.has_season.any()
+
+
+def test_an_untrained_network_repeats_known_entries_and_stays_near_its_baseline():
+    net = SeriesNetwork(2, season=None, named=False, dim=16, heads=2)
+    x = torch.linspace(-1, 1, 9).expand(1, 2, 9).clone()
+    level = torch.zeros(1, 2, 9)
+    level[..., 3:6] = 1.0
+    c_in = torch.where(level == 0, 1 / net.std, 1.0)
+    clean = net({"series": x * c_in}, {"series": level}, {"times": torch.arange(9.0)[None]})["series"] * net.std
+    torch.testing.assert_close(clean[level == 0], x[level == 0])
+    assert (clean[level == 1] - x[level == 1]).abs().max() < 0.3
+
+
+def test_the_preconditioning_is_exact_for_a_gaussian_residual():
+    """With a zero network the prediction is the posterior mean of x0 ~ N(b, s^2): c_skip of EDM around the baseline."""
+    net = SeriesNetwork(1, dim=16, heads=2, use_baseline=False)
+    t = torch.full((1, 1, 4), 0.4)
+    alpha, sigma = torch.cos(t * torch.pi / 2), torch.sin(t * torch.pi / 2)
+    noisy = torch.tensor([[[0.3, -1.0, 2.0, 0.0]]])
+    c_in = 1 / torch.sqrt(alpha**2 * net.std**2 + sigma**2)
+    clean = net({"series": c_in * noisy}, {"series": t}, {"times": torch.arange(4.0)[None]})["series"] * net.std
+    torch.testing.assert_close(clean, alpha * noisy / (alpha**2 + sigma**2))
+
+
+def test_questions_group_only_equal_neighbouring_runs():
+    assert first_rows(torch.tensor([5, 5, 7, 7]), 4).tolist() == [0, 2]
+    assert first_rows(torch.tensor([5, 5, 5, 7]), 4).tolist() == [0, 1, 2, 3]
+    assert first_rows(None, 3).tolist() == [0, 1, 2]
+
+
+# -- training tasks -------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("task", tasks.TASKS)
+def test_tasks_hide_something_and_depend_on_the_example_alone(task):
+    series, data = Series.read(holes(waves()), window=24, horizon=6)
+    index = torch.arange(40, 60)
+    batch = data.batch(index)
+    start = series.start(task, batch, Random(3), 7)
+    level = start.levels["series"].expand_as(batch.x["series"])
+    assert (
+        isinstance(start, Start) and level.flatten(1).amax(1).eq(1).all() and set(level.unique().tolist()) <= {0.0, 1.0}
+    )
+    alone = series.start(task, data.batch(index[5:6]), Random(3), 7).levels["series"].expand(1, 2, 24)
+    assert torch.equal(alone[0], level[5])
+    if task == "forecast":
+        assert (level[..., -1] == 1).all() and (level[..., :18] == 0).float().mean() > 0.8
+
+
+def test_holes_are_unobserved_and_patterns_are_copied():
+    series, data = Series.read(holes(waves()), window=24, horizon=6)
+    batch = data.batch(torch.tensor([90]))
+    hidden = ~batch.observed["series"][0]
+    assert hidden[0, 10:16].all() and hidden.sum() == 6 and torch.isfinite(batch.x["series"]).all()
+    assert batch.context["pattern"].dtype == torch.bool
+
+
+# -- the model ------------------------------------------------------------------------------------------------------
+def test_impute_fills_holes_and_keeps_the_rest(model):
+    frame = waves()
+    out = model.impute(holes(frame), n=40)
+    assert out.asked.sum() == 6 and np.isfinite(out.y).all() and len(out) == len(frame)
+    kept = ~out.asked
+    np.testing.assert_allclose(out.y[kept], frame.y[kept])
+    truth, known = frame.y[out.asked].to_numpy(), out[out.asked]
+    assert (known["q0.05"] < known["q0.95"]).all()
+    assert np.abs(known.y - truth).mean() < 2.5
+    assert (out["q0.05"] <= out["q0.5"]).all() and list(out.ds) == list(frame.ds)
+
+
+def test_forecast_rolls_out_and_tells(model):
+    frame = waves()
+    with pytest.warns(UserWarning, match="longer than the 6 steps"):
+        out = model.forecast(frame, 14, n=20, samples=True)
+    assert len(out) == 28 and out.ds.min() == DAYS[-1] + pd.Timedelta("1h") and np.isfinite(out.iloc[:, 2:]).all().all()
+    assert {"sample_0", "sample_19", "q0.5", "mean"} <= set(out)
+    assert len(model.forecast(frame, n=4)) == 12
+
+
+def test_samples_do_not_depend_on_how_many_are_drawn(model):
+    frame = waves()
+    a = model.forecast(frame, 6, n=12, samples=True)
+    b = model.forecast(frame, 6, n=5, samples=True)
+    np.testing.assert_allclose(a["sample_4"], b["sample_4"], rtol=1e-4)
+
+
+def test_at_any_time(model):
+    out = model.at(waves(), [DAYS[50] + pd.Timedelta("25min"), "2024-01-17 19:30"], n=20)
+    assert len(out) == 4 and sorted(out.ds.unique())[0] == DAYS[50] + pd.Timedelta("25min")
+    near = waves().query("unique_id == 'east'").y.iloc[50]
+    assert abs(out["q0.5"].iloc[0] - near) < 3
+
+
+def test_anomaly_finds_a_planted_outlier(model):
+    frame = waves(96)
+    frame.loc[40, "y"] += 15
+    out = model.anomaly(frame, n=30, folds=3)
+    assert out.surprise.idxmax() == 40 and out.p.iloc[40] == out.p.min() and len(out) == len(frame)
+
+
+def test_cross_validation_has_truth_and_cutoffs(model):
+    frame = waves()
+    out = model.cross_validation(frame, 6, 2, n=10)
+    assert len(out) == 2 * 2 * 6 and out.cutoff.nunique() == 2 and out.cutoff.max() == DAYS[-7]
+    last = out[(out.unique_id == "west") & (out.cutoff == out.cutoff.max())]
+    np.testing.assert_allclose(last.y, frame.y[frame.unique_id == "west"].iloc[-6:])
+    assert (last.ds > last.cutoff).all()
+
+
+def test_sample_generates_and_continues(model):
+    new = model.sample(2, since="2024-03-01")
+    assert len(new) == 2 and len(new[0]) == 48 and new[0].ds.min() == pd.Timestamp("2024-03-01")
+    assert not np.allclose(new[0].y, new[1].y)
+    head = waves(18)
+    more = model.sample(2, given=head, horizon=6)
+    np.testing.assert_allclose(more[0].query("unique_id == 'east'").y.iloc[:18], head.y.iloc[:18], rtol=1e-5)
+    assert np.isfinite(more[1].y).all()
+
+
+def test_saving_loading_and_writing(model, tmp_path):
+    again = suffuse.load(model.save(tmp_path / "m"))
+    a, b = (m.forecast(waves(), n=3, samples=True)["sample_1"] for m in (model, again))
+    np.testing.assert_allclose(a, b)
+    samples = model.sample(2)
+    for name in ("a.csv", "a.parquet"):
+        (path,) = model.modality.write(samples, tmp_path / name)
+        table = pd.read_csv(path) if name.endswith("csv") else pd.read_parquet(path)
+        assert table["sample"].nunique() == 2 and len(table) == 96
+    with pytest.raises(AskError, match="csv"):
+        model.modality.write(samples, tmp_path / "a.xls")
+    assert model.modality.show(samples, tmp_path / "a.png").stat().st_size > 1000
+
+
+def test_an_absent_station_is_a_hole_and_not_answered(model):
+    with pytest.warns(UserWarning, match="1 series of the model are absent"):
+        out = model.forecast(waves().query("unique_id == 'west'"), 4, n=3)
+    assert set(out.unique_id) == {"west"} and len(out) == 4
+
+
+def test_bad_questions_get_one_sentence(model):
+    frame = waves()
+    for ask, words in (
+        (lambda: model.forecast(frame.replace("west", "north"), 3), "does not know the series 'north'"),
+        (lambda: model.forecast(frame, 0), "at least 1"),
+        (lambda: model.forecast(frame, 3, n=0), "at least 1"),
+        (lambda: model.forecast(frame, 3, quantiles=[1.2]), "between 0 and 1"),
+        (lambda: model.at(frame, ["never"]), "no date"),
+        (lambda: model.forecast(frame.assign(ds=range(800)), 3), "times are numbers"),
+        (lambda: model.cross_validation(frame, 200, 5), "do not fit"),
+        (lambda: model.sample(1, given=frame), "use impute or forecast"),
+        (lambda: model.sample(1, horizon=3), "needs given"),
+        (lambda: model.sample(1, colour=3), "'colour'"),
+        (lambda: model.anomaly(frame, folds=1), "at least 2"),
+    ):
+        with pytest.raises((AskError, DataError), match=words):
+            ask()
+
+
+def test_covariates_known_ahead_must_be_given():
+    frame = waves(60).assign(promo=lambda f: (f.ds.dt.hour == 9) * 1.0)
+    read = {"window": 16, "horizon": 4, "known": ["promo"], "dim": 8, "heads": 1, "encoder_layers": 1, "layers": 1}
+    model = suffuse.train(frame, steps=2, batch=4, read=read, precision="fp32", compile=False)
+    with pytest.raises(AskError, match="known ahead"):
+        model.forecast(frame, 4)
+    ahead = pd.DataFrame({"ds": pd.date_range(DAYS[60], periods=4, freq="h"), "promo": [0, 1, 0, 0.0]})
+    future = pd.concat([ahead.assign(unique_id=i) for i in ("east", "west")])
+    assert len(model.forecast(frame, 4, future=future, n=3)) == 8
+    with pytest.raises(AskError, match="no row at"):
+        model.forecast(frame, 4, future=future[future.ds < future.ds.max()])
+
+
+def test_separate_series_irregular_times_and_unknown_ids():
+    rng = np.random.default_rng(2)
+    frames = []
+    for k in range(4):
+        ds = np.sort(rng.choice(200, 12 + 5 * k, replace=False)) / 4
+        frames.append(
+            pd.DataFrame(
+                {
+                    "unique_id": f"p{k}",
+                    "ds": ds,
+                    "hr": 60 + rng.normal(size=len(ds)),
+                    "bp": np.where(rng.uniform(size=len(ds)) < 0.5, np.nan, 90.0 + ds),
+                }
+            )
+        )
+    frame = pd.concat(frames)
+    read = {"window": 20, "horizon": 4, "dim": 8, "heads": 1, "encoder_layers": 1, "layers": 1, "layout": "separate"}
+    with pytest.warns(UserWarning, match="padded"):
+        model = suffuse.train(frame, steps=3, batch=4, read=read, precision="fp32", compile=False)
+    new = frame.replace("p3", "stranger")
+    out = model.impute(new[new.unique_id == "stranger"], n=4)
+    assert set(out.variable) == {"hr", "bp"} and np.isfinite(out.y).all() and set(out.unique_id) == {"stranger"}
+    assert len(model.sample(2)) == 2
