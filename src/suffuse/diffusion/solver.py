@@ -24,7 +24,8 @@ from suffuse.diffusion.schedule import Schedule
 class Solver:
     """name: as published. order: predictions combined at most. rule: how weights follow from log-SNRs (see `weights`).
     space: 'x0' or 'eps', where the polynomial lives. corrector: repeat the previous step with the new prediction as one more
-    node (UniPC). heun: average with a second call at the end of each step (EDM 2022, algorithm 1)."""
+    node (UniPC). heun: average with a second call at the end of each step (EDM 2022, algorithm 1). taper: the order also falls
+    towards the last step, as UniPC's published loop does."""
 
     name: str
     order: int
@@ -32,6 +33,7 @@ class Solver:
     space: str = "x0"
     corrector: bool = False
     heun: bool = False
+    taper: bool = False
 
 
 SOLVERS: dict[str, Solver] = {
@@ -47,8 +49,8 @@ SOLVERS: dict[str, Solver] = {
         Solver("ipndm2", 2, "adams", "eps"),
         Solver("ipndm3", 3, "adams", "eps"),
         Solver("ipndm4", 4, "adams", "eps"),
-        Solver("unipc2", 2, "midpoint", corrector=True),
-        Solver("unipc3", 3, "unipc", corrector=True),
+        Solver("unipc2", 2, "midpoint", corrector=True, taper=True),
+        Solver("unipc3", 3, "unipc", corrector=True, taper=True),
         Solver("heun", 1, heun=True, space="eps"),
     )
 }
@@ -204,6 +206,9 @@ def coefficients(
     a, b, c = step_factors(schedule, levels[:-1], levels[1:], eta, renoise)
     snr = schedule.log_snr(levels)
     usable = usable_history(schedule, levels, solver.order)
+    if solver.taper:
+        left = torch.arange(steps, 0, -1).reshape(-1, *(1,) * (levels.ndim - 1))
+        usable = torch.minimum(usable, left.expand_as(usable))
     table = torch.zeros(steps, solver.order, *levels.shape[1:], dtype=torch.float64)
     table[:, 0] = 1.0
     correct = torch.zeros(steps, solver.order + 1, *levels.shape[1:], dtype=torch.float64) if solver.corrector else None
