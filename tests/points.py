@@ -57,6 +57,17 @@ def count(model, source):
     return {"points": len(read_rows(source))}
 
 
+def names(model, source):
+    """Name each point."""
+    return [f"point {k}" for k in range(len(read_rows(source)))]
+
+
+def tell(model, source, n: int = 2):
+    """Tell of the points, piece by piece."""
+    for row in read_rows(source)[:n]:
+        yield f"({row[0]:g})"
+
+
 def read_rows(source):
     path = Path(source)
     rows = []
@@ -75,7 +86,7 @@ def read_rows(source):
 
 class Points(Modality):
     name, summary, extra = "points", "points in the plane", "points"
-    verbs = {"turn": turn, "count": count}
+    verbs = {"turn": turn, "count": count, "names": names, "tell": tell}
 
     @classmethod
     def recognises(cls, source):

@@ -75,7 +75,7 @@ def test_prediction_evaluation_and_lists(points, capsys):
     assert json.loads((points / "figures.json").read_text())["spread_real"] == 1.5
     assert main(["modalities"]) == 0 and main(["info", "points.csv"]) == 0
     out = capsys.readouterr().out
-    assert "turn, count" in out and "examples" in out
+    assert "turn, count, names, tell" in out and "examples" in out
 
 
 def test_a_modality_adds_commands(points, capsys):
@@ -84,6 +84,12 @@ def test_a_modality_adds_commands(points, capsys):
     capsys.readouterr()
     assert main(["turn", "model", "points.csv", "--loud"]) == 0
     assert capsys.readouterr().out.splitlines()[0] == "-0,1,0"
+    assert main(["names", "model", "points.csv"]) == 0
+    assert capsys.readouterr().out.splitlines() == ["point 0", "point 1", "point 2"]
+    assert main(["tell", "model", "points.csv", "-n", "2"]) == 0
+    assert capsys.readouterr().out == "(1)(0)\n"
+    assert main(["tell", "model", "points.csv", "-o", "told.txt"]) == 0
+    assert (points / "told.txt").read_text() == "(1)(0)\n" and capsys.readouterr().out == "wrote told.txt\n"
     assert main(["count", "model", "points.csv"]) == 0
     assert json.loads(capsys.readouterr().out) == {"points": 3}
     assert main(["turn", "-h"]) == 0

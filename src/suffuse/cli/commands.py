@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from argparse import Namespace
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +54,6 @@ def training_options(a: Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
 
     Raises AskError on a name that is neither, where the reader says which options it has.
     """
-    import inspect
     from dataclasses import fields
 
     from suffuse.modalities import registry
@@ -216,21 +217,38 @@ def ready(output: str | None, model: Any) -> None:
 
 
 def deliver(model: Any, made: Any, output: str | None, samples: bool = True) -> int:
-    """Write or print what came back: a list of samples by the modality, other things as JSON, CSV or text."""
-    one_of_its_own = samples and not isinstance(made, (dict, str, int, float, bool, type(None)))
-    if one_of_its_own and not hasattr(made, "to_csv") or (samples and isinstance(made, list)):
+    """Write or print what came back: samples by the modality, other things as JSON, CSV or text.
+
+    A list holds samples, unless it is of plain words or numbers and the modality's samples are not. A generator is
+    printed piece by piece as it comes (or collected, where it goes to a file).
+    """
+    if inspect.isgenerator(made):
+        return stream(made, output)
+    plain = isinstance(made, (dict, str, int, float, bool, type(None))) or hasattr(made, "to_csv")
+    if isinstance(made, (list, tuple)) and made and all(isinstance(m, (str, int, float, dict)) for m in made):
+        plain = model.modality.name not in show.PRINTABLE
+    if samples and not plain:
         made = made if isinstance(made, (list, tuple)) else [made]
         if output is not None:
             show.written(model.modality.write(made, Path(output)))
-        elif all(isinstance(m, (str, int, float)) for m in made):
-            for m in made:
-                print(m)
         else:
             ready(output, model)
             print(*made, sep="\n")
-        return 0
-    if output is None:
-        show.value(made)
-    else:
+    elif output is not None:
         show.written([show.write_value(made, Path(output))])
+    else:
+        show.value(made)
+    return 0
+
+
+def stream(pieces: Iterator[Any], output: str | None) -> int:
+    """Print pieces of text as they come, or write them whole."""
+    if output is not None:
+        from suffuse.files import write_text
+
+        show.written([write_text("".join(map(str, pieces)) + "\n", Path(output))])
+        return 0
+    for piece in pieces:
+        print(piece, end="", flush=True)
+    print()
     return 0

@@ -98,7 +98,7 @@ def _parser(verb: str, function: Callable[..., Any]) -> tuple[parser.Parser, lis
             command.add_argument(p.name, metavar=p.name.upper(), type=str)
             positional.append(p.name)
             continue
-        flag = f"--{p.name.replace('_', '-')}"
+        flag = "-n" if p.name == "n" else f"--{p.name.replace('_', '-')}"
         told = "" if p.default in (None, "") else f"default {p.default}"
         if p.name == "given":
             command.add_argument(flag, action="append", metavar="FILE|KEY=VALUE", help="what is known")
