@@ -158,6 +158,7 @@ class Model:
             denoiser = ClassifierFree(
                 denoiser, self.joint, float(weight), self._conditions(task), tuple(self.settings["interval"])
             )
+        denoiser = self.modality.wrap(denoiser, task)
         if wrap is not None:
             denoiser = wrap(denoiser)
         eta = self.settings["stochasticity"] if stochasticity is None else stochasticity
@@ -181,7 +182,7 @@ class Model:
         one is. x: one object or a list. Raises `AskError`."""
         if not isinstance(strength, (int, float)) or not 0 <= strength <= 1:
             raise AskError(f"strength must lie in [0, 1], not {strength!r}")
-        objects = x if isinstance(x, (list, tuple)) else [x]
+        objects = self.modality.objects(x)
         n = len(objects) if n is None else n
         main = self.modality.main
         task = self.modality.request(n, {**(given or {}), main: x}, index=self._index(n, start))

@@ -86,6 +86,14 @@ class Modality(ABC):
 
         return Clock(steps, grid)
 
+    def wrap(self, denoiser: Callable[..., Any], task: Task) -> Callable[..., Any]:
+        """A wrapper that every question to this kind of model goes through, denoiser -> denoiser; by default none."""
+        return denoiser
+
+    def objects(self, x: Any) -> list[Any]:
+        """What a person hands in as one or several objects, as a list."""
+        return list(x) if isinstance(x, (list, tuple)) else [x]
+
     # -- training -----------------------------------------------------------------------------------------------
     @property
     @abstractmethod
