@@ -127,7 +127,7 @@ def write_dicom(volume: Volume, folder: str | Path) -> list[Path]:
     folder, form = Path(folder), _form(volume)
     if not isinstance(volume.form, DicomForm):
         volume = _storable(volume)
-    stored = volume.stored if volume.stored.ndim == 3 else volume.stored[..., None]
+    stored = volume.stored if volume.stored.ndim == 3 else volume.stored.T[..., None]
     sop = form.sop_class or _CLASSES.get(str(form.attributes.get("Modality", "")), SECONDARY)
     if (
         sop == "1.2.840.10008.5.1.4.1.1.66.4"

@@ -19,7 +19,8 @@ NOTICE = "synthetic; not for clinical use (suffuse)"
 class Volume:
     """One scan of one modality on one grid.
 
-    stored: the numbers as the file holds them, (I, J) or (I, J, K), any dtype; they are written back bit for bit.
+    stored: the numbers as the file holds them, (I, J, K), or (rows, columns) of a 2-D image; any dtype,
+      written back bit for bit.
     affine: (4, 4), from voxel index (i, j, k) to millimetres, axes to the right, the front and the head (RAS+).
     slope, intercept: physical value = slope * stored + intercept; numbers, or arrays that broadcast (one per slice).
     form: what only one file format knows (a NIfTI header, DICOM attributes); needed to write that format back exactly.

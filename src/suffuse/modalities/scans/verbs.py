@@ -1,0 +1,117 @@
+"""What is asked of scans by name: segment, translate, anomaly. Each is a level map and a reading of the answer."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from suffuse.errors import AskError
+from suffuse.modalities.scans.volume import Case, Volume
+
+
+def segment(model: Any, scan: Any, samples: int = 1, *, steps: int = 4, seed: int = 0) -> Case:
+    """The mask of a scan, with its uncertainty.
+
+    samples 1: one network call, each voxel's likeliest class. More: that many masks are drawn in `steps` calls each, and
+    the class chosen most often wins. notes["probability"]: (K, *grid) array; notes["entropy"]: (*grid) in nats.
+
+    suffuse segment hippocampus scan.nii.gz -o out/
+    """
+    modality = model.modality
+    if not modality.masked:
+        raise AskError("this model was trained without masks, so it cannot segment.")
+    index = torch.zeros(max(samples, 1), dtype=torch.int64) + torch.arange(max(samples, 1))
+    task = modality.request(len(index), scan, index=index)
+    if bool((task.start.levels["mask"] == 0).all()):
+        raise AskError("the scan comes with a mask already; give the image alone.")
+    if samples <= 1:
+        levels = {n: task.start.levels[n].expand(len(index), *task.start.levels[n].shape[1:]) for n in task.x}
+        x = model.joint.null(
+            task.x, dict(task.start.held) | {"mask": torch.ones_like(task.x["mask"], dtype=torch.bool)}
+        )
+        x["image"] = torch.where(levels["image"] > 0, torch.zeros(()), x["image"])
+        with torch.inference_mode():
+            logits = model.denoiser(x, levels, {})["mask"][0]
+        share = torch.softmax(logits, -1)
+    else:
+        drawn = model.run(task, steps=steps, seed=seed)["mask"]
+        share = torch.nn.functional.one_hot(drawn, modality.config["mask_classes"]).float().mean(0)
+    fields = {**{n: task.x[n][:1] for n in task.x}, "mask": share.argmax(-1)[None]}
+    made = modality.decode(fields, task)[0]
+    place, case = task.origin[0]
+    kept = {n: case.volumes.get(n) for n in made.volumes}
+    entropy = -(share * share.clamp(min=1e-9).log()).sum(-1).numpy()
+    notes = {"probability": np.stack([place.put(p.numpy(), 0.0, modality.config["grid"]) for p in share.movedim(-1, 0)]),
+             "entropy": place.put(entropy, 0.0, modality.config["grid"])}  # fmt: skip
+    return replace(made, volumes=kept, notes=notes)
+
+
+def translate(
+    model: Any, scan: Any, mode: str = "mean", *, samples: int = 8, steps: int | None = None, seed: int = 0
+) -> list[Case]:
+    """The channels of a case that are missing, from those that are there.
+
+    mode: "sample" (as many as `samples`), "mean" (of that many samples) or "one-step" (the expected value, one call).
+    In "mean" the notes hold the deviation of the samples as notes["deviation"]: channel -> array.
+    """
+    if mode not in ("sample", "mean", "one-step"):
+        raise AskError(f"mode must be sample, mean or one-step, not {mode!r}.")
+    modality = model.modality
+    n = 1 if mode == "one-step" else samples
+    task = modality.request(n, scan, index=torch.arange(n))
+    if modality.masked and "mask" not in task.start.held:
+        task.start.held["mask"] = task.start.levels["mask"] > 0
+    fields = model.run(task, steps=1 if mode == "one-step" else steps, seed=seed)
+    made = modality.decode(fields, task)
+    if mode != "mean":
+        return made
+    merged, spread = {}, {}
+    for name, first in made[0].volumes.items():
+        stack = np.stack([case.volumes[name].values for case in made])
+        merged[name] = replace(first, stored=stack.mean(0))
+        spread[name] = stack.std(0)
+    return [replace(made[0], volumes=merged, notes={"deviation": spread})]
+
+
+def anomaly_scores(model: Any, task: Any, level: float, repeats: int, steps: int, seed: int) -> torch.Tensor:
+    """(n, C, *grid) mean squared distance, in model units, between scans and what the model makes of them after noise."""
+    total, x = torch.zeros(()), task.x["image"]
+    start = replace(task, start=replace(task.start, levels=dict(task.start.levels)), given=dict(task.given))
+    shape = torch.broadcast_shapes(task.start.levels["image"].shape, x[:, :1].shape)
+    start.start.levels["image"] = torch.full(shape, level)
+    start.given["image"] = torch.zeros(shape, dtype=torch.bool)
+    if model.modality.masked:
+        start.start.held["mask"] = torch.ones_like(task.x["mask"], dtype=torch.bool)
+    for k in range(repeats):
+        made = model.run(start, steps=steps, seed=seed + k, guidance=1.0)["image"]
+        total = total + (made - x) ** 2
+    return total / repeats
+
+
+def anomaly(model: Any, scan: Any, level: float = 0.4, *, repeats: int = 4, steps: int = 4, seed: int = 0) -> Case:
+    """Where a scan differs from what the model was trained on: it is noised to `level` and brought back, `repeats` times.
+
+    The map (squared distance in deviations of the training data) is the channel "anomaly" of the case that comes back;
+    notes["score"] is its mean. A score is no diagnosis.
+    """
+    if not 0 < level < 1:
+        raise AskError(f"level must lie between 0 and 1, not {level!r}.")
+    modality = model.modality
+    task = modality.request(1, scan, index=torch.zeros(1, dtype=torch.int64))
+    if task.origin is None:
+        raise AskError("anomaly needs a scan.")
+    score = anomaly_scores(model, task, level, repeats, steps, seed)[0].mean(0).numpy()
+    place, case = task.origin[0]
+    inside = place.cut(np.ones(place.shape, bool), modality.config["grid"], False)
+    map_ = Volume(
+        place.put(score.astype(np.float32), 0.0, modality.config["grid"]),
+        case.reference.affine,
+        synthetic=True,
+        name="anomaly",
+    )
+    return Case(
+        {**case.volumes, "anomaly": map_}, case.mask, case.label, case.name, {"score": float(score[inside].mean())}
+    )
