@@ -17,13 +17,14 @@ from suffuse.diffusion.process import full_levels
 from suffuse.diffusion.random import Random
 from suffuse.diffusion.sampling import Event
 from suffuse.diffusion.sampling import events as engine_events
-from suffuse.diffusion.solver import SOLVERS
+from suffuse.diffusion.solver import SOLVERS, Solver
 from suffuse.diffusion.state import Batch, Fields, Task
 from suffuse.errors import AskError, ModelError
 from suffuse.modalities import registry
 from suffuse.modalities.contract import Modality
 from suffuse.progress import follow
 from suffuse.storage import check_counts, locate, read_config, read_weights, save_folder
+from suffuse.tuning import tune, tuned_solver
 
 SETTINGS: dict[str, Any] = {
     "steps": 10,
@@ -87,7 +88,7 @@ class Model:
         seed: int = 0,
         start: int = 0,
         batch: int = 64,
-        solver: str | None = None,
+        solver: str | Solver | None = None,
         stochasticity: float | None = None,
         path: DiffusionPath | None = None,
         progress: bool | Callable[[int, int], None] = False,
@@ -137,7 +138,7 @@ class Model:
         steps: int | None = None,
         guidance: float | None = None,
         seed: int = 0,
-        solver: str | None = None,
+        solver: str | Solver | None = None,
         stochasticity: float | None = None,
         path: DiffusionPath | None = None,
         wrap: Callable[..., Any] | None = None,
@@ -146,7 +147,8 @@ class Model:
     ) -> Iterator[Event]:
         """One event a network call, as it happens; stop with `break`. wrap: denoiser -> denoiser, put outside the guidance
         (such as a `DDNM`). adjust, state: as `suffuse.diffusion.sampling.events` takes them."""
-        path, solver = self._path(steps, path), self._solver(solver)
+        chosen = self._solver(solver, steps, path)
+        path = self._path(steps, path)
         weight = self.settings["guidance"] if guidance is None else guidance
         if not isinstance(weight, (int, float)) or isinstance(weight, bool) or not 0 <= weight < 1e4:
             raise AskError(f"guidance must be a number of at least 0, not {weight!r}")
@@ -164,7 +166,7 @@ class Model:
         eta = self.settings["stochasticity"] if stochasticity is None else stochasticity
         gradients = getattr(denoiser, "needs_gradients", False)
         with torch.no_grad() if gradients else torch.inference_mode():
-            yield from engine_events(denoiser, self.joint, task, path, solver, Random(seed), eta, adjust, state)
+            yield from engine_events(denoiser, self.joint, task, path, chosen, Random(seed), eta, adjust, state)
 
     def edit(
         self,
@@ -282,8 +284,6 @@ class Model:
     # -- faster, same calls afterwards --------------------------------------------------------------------------
     def tune(self, calls: int = 8, **options: Any) -> Model:
         """Find time grid and solver for this model and number of calls; used by default afterwards. Minutes, no retraining."""
-        from suffuse.tuning import tune
-
         return tune(self, calls, **options)
 
     def distill(self, source: Any, minutes: float = 5.0, **options: Any) -> Model:
@@ -331,6 +331,10 @@ class Model:
             raise AskError(f"start must be a whole number of at least 0, not {start!r}")
         return torch.arange(start, start + n)
 
+    def _tuned(self, steps: int | None) -> dict[str, Any] | None:
+        """The tuned grid and weights for a number of steps, where there are."""
+        return self.settings.get("tuned", {}).get(str(self.settings["steps"] if steps is None else steps))
+
     def _path(self, steps: int | None, path: DiffusionPath | None) -> DiffusionPath:
         if path is not None:
             if steps is not None:
@@ -338,14 +342,19 @@ class Model:
             return path
         count = self.settings["steps"] if steps is None else steps
         check_counts(steps=count)
-        tuned = self.settings.get("tuned", {}).get(str(count))
+        tuned = self._tuned(steps)
         grid = torch.tensor(tuned["grid"], dtype=torch.float64) if tuned else self.settings["grid"]
         return self.modality.path(count, grid)
 
-    def _solver(self, name: str | None) -> Any:
-        name = name or self.settings["solver"]
+    def _solver(self, name: str | Solver | None, steps: int | None, path: DiffusionPath | None) -> Solver:
+        if isinstance(name, Solver):
+            return name
+        tuned = self._tuned(steps)
         if self.denoiser.flow_map:
             name = "ddim"
+        elif name is None and path is None and tuned:
+            return tuned_solver(tuned)
+        name = name or self.settings["solver"]
         if name not in SOLVERS:
             raise AskError(
                 f"there is no solver '{name}'{registry.nearest(name, SOLVERS)}; there are {', '.join(SOLVERS)}"

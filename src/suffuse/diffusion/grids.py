@@ -41,4 +41,9 @@ def log_snr(schedule: Schedule, steps: int, top: float = 1.0, low: float = 0.01,
     return torch.cat([times, torch.zeros(1, dtype=torch.float64)])
 
 
-GRIDS = {"uniform": uniform, "trailing": trailing, "karras": karras, "log_snr": log_snr}
+def rho3(schedule: Schedule, steps: int, top: float = 1.0) -> Tensor:
+    """Karras' grid with a gentler exponent and a floor that 8-bit data can feel."""
+    return karras(schedule, steps, top, rho=3.0, low=0.01, high=80.0)
+
+
+GRIDS = {"uniform": uniform, "trailing": trailing, "karras": karras, "log_snr": log_snr, "rho3": rho3}

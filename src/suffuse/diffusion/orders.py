@@ -184,7 +184,12 @@ class Even:
         elif self.by == "entropy":
             score = entropies(logits)
         else:
-            score = torch.arange(masked[0].numel(), device=masked.device).reshape(1, *masked.shape[1:]).expand(masked.shape).float()
+            score = (
+                torch.arange(masked[0].numel(), device=masked.device)
+                .reshape(1, *masked.shape[1:])
+                .expand(masked.shape)
+                .float()
+            )
         return _open_first(masked, score, count)
 
 

@@ -183,6 +183,8 @@ def events(
     lead = next((p for name, p in joint.items() if not p.categorical and moving_top(name) > 0), None)
     clock = path.clock(lead.schedule if lead is not None else Linear(), top if top > 0 else 1.0)
     steps = len(clock) - 1
+    if not solver.fits(steps, top):
+        solver = SOLVERS["dpmpp2m"]
 
     x = dict(state) if state is not None else {}
     for name, process in joint.items():

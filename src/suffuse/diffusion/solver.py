@@ -25,7 +25,8 @@ class Solver:
     """name: as published. order: predictions combined at most. rule: how weights follow from log-SNRs (see `weights`).
     space: 'x0' or 'eps', where the polynomial lives. corrector: repeat the previous step with the new prediction as one more
     node (UniPC). heun: average with a second call at the end of each step (EDM 2022, algorithm 1). taper: the order also falls
-    towards the last step, as UniPC's published loop does."""
+    towards the last step, as UniPC's published loop does. table: fitted weights, one row a step, newest prediction first
+    (see suffuse.tuning); used where an entry has its whole history, the rule elsewhere."""
 
     name: str
     order: int
@@ -34,6 +35,11 @@ class Solver:
     corrector: bool = False
     heun: bool = False
     taper: bool = False
+    table: tuple[tuple[float, ...], ...] = ()
+
+    def fits(self, steps: int, top: float) -> bool:
+        """Whether this solver can serve a path of `steps` from level `top`: a table of fitted weights holds for its own path."""
+        return not self.table or (len(self.table) == steps and top == 1.0)
 
 
 SOLVERS: dict[str, Solver] = {
@@ -219,6 +225,10 @@ def coefficients(
                 table[k, :m, chosen] = weights(
                     solver, snr[k - m + 1 : k + 1].flip(0)[:, chosen], snr[k + 1][chosen], eta
                 )
+        if solver.table:
+            row = torch.tensor(solver.table[k], dtype=torch.float64)
+            whole = usable[k] >= len(row)
+            table[k, : len(row), whole] = row.reshape(-1, 1).expand(-1, int(whole.sum()))
         if correct is not None and k + 1 < steps:
             finite = torch.isfinite(snr[k]) & torch.isfinite(snr[k + 1]) & (levels[k] != levels[k + 1])
             for m in range(1, solver.order + 1):
