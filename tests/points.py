@@ -53,8 +53,8 @@ def turn(model, source, times: int = 1, loud: bool = False, **sampling):
 
 
 def count(model, source):
-    """Count the points of a file."""
-    return {"points": len(read_rows(source))}
+    """Count the points of a file, or of several."""
+    return {"points": sum(len(read_rows(s)) for s in ([source] if isinstance(source, str) else source))}
 
 
 def names(model, source):

@@ -92,6 +92,8 @@ def test_a_modality_adds_commands(points, capsys):
     assert (points / "told.txt").read_text() == "(1)(0)\n" and capsys.readouterr().out == "wrote told.txt\n"
     assert main(["count", "model", "points.csv"]) == 0
     assert json.loads(capsys.readouterr().out) == {"points": 3}
+    assert main(["count", "model", "points.csv", "points.csv"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"points": 6}
     assert main(["turn", "-h"]) == 0
     told = capsys.readouterr().out
     assert "Turn points a quarter round." in told and "--times" in told and "suffuse turn MODEL points.csv" in told

@@ -53,7 +53,7 @@ def test_a_missing_path_is_told_as_such(two, tmp_path):
 def test_unknown_and_absent_names(two):
     with pytest.raises(AskError, match="did you mean 'unsure'"):
         registry.find("unsur")
-    with pytest.raises(ModelError, match="not part of this version"):
+    with pytest.raises(ModelError, match="not whole in this version"):
         registry.find("gone")
 
 

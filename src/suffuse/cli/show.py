@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -79,7 +80,8 @@ def model(name: str, folder: Path) -> None:
     if card.is_file():
         from rich.markdown import Markdown
 
-        console().print(Markdown(card.read_text(encoding="utf-8")))
+        text = re.sub(r"## Recipe\n.*?```json.*?```\n*", "", card.read_text(encoding="utf-8"), flags=re.DOTALL)
+        console().print(Markdown(text))
 
 
 def data(source: str, modality: Any, count: int) -> None:

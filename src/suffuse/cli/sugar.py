@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -19,8 +20,9 @@ def run(words: list[str]) -> int:
         return _without_model(verb, rest)
     import suffuse
 
-    if not _somebody_has(verb):
-        raise unknown_verb(verb, [*parser.VERBS, *_all()])
+    kinds = _all()
+    if verb not in kinds:
+        raise unknown_verb(verb, [*parser.VERBS, *kinds])
     model = suffuse.load(model_word)
     known = model.modality.verbs
     if verb not in known:
@@ -49,26 +51,24 @@ def _without_model(verb: str, rest: list[str]) -> int:
     kinds = _all()
     if verb not in kinds:
         raise unknown_verb(verb, [*parser.VERBS, *kinds])
-    command, _ = _parser(verb, kinds[verb])
-    if "-h" in rest or "--help" in rest:
-        command.print_help()
-        return 0
-    raise AskError(f"'suffuse {verb}' needs a model; 'suffuse {verb} -h' shows how")
+    if "-h" not in rest and "--help" not in rest:
+        raise AskError(f"'suffuse {verb}' needs a model; 'suffuse {verb} -h' shows how")
+    for name, function in kinds[verb].items():
+        if len(kinds[verb]) > 1:
+            print(f"With a model of {name}:\n")
+        _parser(verb, function)[0].print_help()
+    return 0
 
 
-def _all() -> dict[str, Callable[..., Any]]:
-    """Every sugar verb of every modality that is there; of one name in two, the first registered."""
+def _all() -> dict[str, dict[str, Callable[..., Any]]]:
+    """Every sugar verb of every modality that is there, as {verb: {modality: function}}."""
     from suffuse.modalities import registry
 
-    found: dict[str, Callable[..., Any]] = {}
-    for kind in registry.available().values():
-        for name, function in kind.verbs.items():
-            found.setdefault(name, function)
+    found: dict[str, dict[str, Callable[..., Any]]] = {}
+    for name, kind in registry.available().items():
+        for verb, function in kind.verbs.items():
+            found.setdefault(verb, {})[name] = function
     return found
-
-
-def _somebody_has(verb: str) -> bool:
-    return verb in _all()
 
 
 def _takes_more(function: Callable[..., Any]) -> bool:
@@ -95,7 +95,6 @@ def _parser(verb: str, function: Callable[..., Any]) -> tuple[parser.Parser, lis
             continue
         taken.add(p.name)
         if p.default is p.empty:
-            command.add_argument(p.name, metavar=p.name.upper(), type=str)
             positional.append(p.name)
             continue
         flag = "-n" if p.name == "n" else f"--{p.name.replace('_', '-')}"
@@ -106,6 +105,9 @@ def _parser(verb: str, function: Callable[..., Any]) -> tuple[parser.Parser, lis
             command.add_argument(flag, dest=p.name, action="store_true", default=None)
         else:
             command.add_argument(flag, dest=p.name, type=_limits(p), metavar=p.name[0].upper(), help=told)
+    for name in positional:
+        several = {"nargs": "+", "action": _OneOrMore} if len(positional) == 1 else {}
+        command.add_argument(name, metavar=name.upper(), **several)
     if _takes_more(function):
         meanings = {"steps": "network calls", "guidance": "guidance scale, 1 is off", "seed": "same seed, same result"}
         for name, meaning in meanings.items():
@@ -115,6 +117,13 @@ def _parser(verb: str, function: Callable[..., Any]) -> tuple[parser.Parser, lis
     command.add_argument("-o", "--output", metavar="OUT", help="file or folder to write")
     parser.device(command)
     return command, positional
+
+
+class _OneOrMore(argparse.Action):
+    """One word as it is, several as a list: `suffuse classify MODEL *.png`."""
+
+    def __call__(self, parser: Any, namespace: argparse.Namespace, words: Any, option: str | None = None) -> None:
+        setattr(namespace, self.dest, words[0] if len(words) == 1 else list(words))
 
 
 def _limits(parameter: inspect.Parameter) -> Callable[[str], Any]:

@@ -27,7 +27,7 @@ MODALITIES: dict[str, str] = {
 
 
 class _Absent(ModelError):
-    """A registered modality whose code is not there (as opposed to one whose libraries are missing)."""
+    """A registered modality whose own code is not whole (as opposed to one whose libraries are missing)."""
 
 
 def names() -> list[str]:
@@ -42,12 +42,12 @@ def find(name: str) -> type[Modality]:
     module, _, attribute = MODALITIES[name].partition(":")
     try:
         loaded = importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name and (error.name == module or module.startswith(error.name + ".")):
-            raise _Absent(f"the modality '{name}' is not part of this version of suffuse") from None
+    except ImportError as error:
+        if (error.name or "suffuse").partition(".")[0] == "suffuse":
+            raise _Absent(f"the modality '{name}' is not whole in this version of suffuse: {error}") from None
         raise ModelError(missing_library(error, name)) from None
     if not hasattr(loaded, attribute):
-        raise _Absent(f"the modality '{name}' is not part of this version of suffuse")
+        raise _Absent(f"the modality '{name}' is not whole in this version of suffuse: {module} has no {attribute}")
     return getattr(loaded, attribute)
 
 
