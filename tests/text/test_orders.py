@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from suffuse.diffusion.objectives.denoising import denoising_loss
-from suffuse.diffusion.orders import Ancestral, Confidence, EntropyBounded, FirstHitting, LeftToRight, Remask
+from suffuse.diffusion.orders import Ancestral, Blocks, Confidence, EntropyBounded, Even, FirstHitting, LeftToRight, Remask
 from suffuse.diffusion.path import Clock
 from suffuse.diffusion.process import Categorical, Joint
 from suffuse.diffusion.random import Random
@@ -60,8 +60,13 @@ def variation(order, steps, grid="uniform") -> float:
         (LeftToRight(1), 3),
         (EntropyBounded(0.0), 3),
         (Confidence(1.0), 3),
-        (Ancestral(), 200),
-        (Remask(0.01), 200),
+        (Even(), 3),
+        (Even("entropy"), 3),
+        (Even("left"), 7),
+        (Blocks(2, FirstHitting(1)), 3),
+        (Blocks(2, EntropyBounded(0.0)), 3),
+        (Ancestral(), 160),
+        (Remask(0.01), 160),
     ],
     ids=str,
 )
@@ -98,6 +103,18 @@ def test_entropy_bound_opens_the_largest_admissible_set():
         stay = EntropyBounded(gamma).next(masked, masked, logits, JOINT["text"], now, now, None)
         assert (~stay).sum() == count
         assert not stay[0, 1], "the surest token opens first"
+
+
+def test_even_opens_what_ancestral_expects_and_blocks_go_left_to_right():
+    masked = torch.ones(2, 12, dtype=torch.bool)
+    masked[1, :6] = False
+    now, then = torch.tensor([[0.6]]), torch.tensor([[0.4]])
+    stay = Even().next(masked, masked, torch.zeros(2, 12, 3), JOINT["text"], now, then, lambda kind: torch.rand(2, 12))
+    assert (masked & ~stay).sum(1).tolist() == [4, 2]
+    task = Task({"text": torch.zeros(3, 3, dtype=torch.int64)}, Start({}))
+    for event in events(exact(law()), JOINT, task, Clock(9, order=Blocks(1, FirstHitting(2))), random=Random(1)):
+        hidden = event.x["text"] == CLASSES
+        assert (hidden.long().diff(dim=1) >= 0).all()
 
 
 def test_remask_probabilities_are_those_of_the_paper():

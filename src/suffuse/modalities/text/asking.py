@@ -117,7 +117,8 @@ def forbidden_tokens(
     out = np.zeros((rows, vocabulary.size), dtype=bool)
     out[:, vocabulary.banned] = True
     for position, tokens in by_position.items():
-        codes = [vocabulary.token(t) for t in tokens]
+        known = vocabulary.symbols if vocabulary.kind == "characters" else None  # what it cannot write needs no forbidding
+        codes = [vocabulary.token(t) for t in tokens if known is None or not isinstance(t, str) or t == "<end>" or t in known]
         if position is None:
             out[:, codes] = True
         elif not isinstance(position, (int, np.integer)) or not -length <= position < length:

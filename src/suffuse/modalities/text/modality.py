@@ -101,8 +101,7 @@ class Text(Modality):
             raise DataError("the source is empty: there is nothing to learn from")
         integers = not isinstance(found[0].text, str)
         form = form or _likely_form(found, source)
-        if form == "lines" and not integers and len(found) < 32:
-            found = _lines_of(found)
+        found = _lines_of(found) if form == "lines" else found
         words = _make_vocabulary(vocabulary, found, limit, integers, end=ending == "token")
         names = sorted({d.label for d in found if d.label is not None})
         if names and any(d.label is None for d in found):
@@ -125,8 +124,7 @@ class Text(Modality):
     def dataset(self, source: Any, *, text: str = "text", label: str = "label", encoding: str = "utf-8", **options: Any) -> TextData:
         """More text of the same vocabulary. Characters the model does not know raise DataError naming them."""
         found = list(reading.documents(source, text, label, encoding))
-        if self.form == "lines" and found and isinstance(found[0].text, str) and len(found) < 32:
-            found = _lines_of(found)
+        found = _lines_of(found) if self.form == "lines" else found
         return self._data(found, [_encode(self.vocabulary, d) for d in found], **options)
 
     def _data(self, found: list[reading.Document], sequences: list[np.ndarray], stride: int | None = None) -> TextData:
@@ -425,7 +423,9 @@ def _likely_form(found: list[reading.Document], source: Any) -> str:
 
 
 def _lines_of(found: list[reading.Document]) -> list[reading.Document]:
-    """Text files as one document a line."""
+    """A few text files as one document a line; anything else, and many files, as they are."""
+    if len(found) >= 32 or not all(d.file for d in found):
+        return found
     out = []
     for d in found:
         out += [reading.Document(line, f"{d.where} line {i}", d.label) for i, line in enumerate(d.text.split("\n"), 1) if line.strip()]

@@ -38,36 +38,40 @@ class TextNetwork(nn.Module):
         super().__init__()
         self.classes, self.length = classes, length
         width = rank or dim
-        self.embedding = nn.Parameter(torch.randn(classes + 1, width) * 0.02)
+        self.embedding = nn.Embedding(classes + 1, width)
+        nn.init.normal_(self.embedding.weight, std=0.02)
         self.bias = nn.Parameter(torch.zeros(classes))
         self.widen = nn.Linear(width, dim, bias=False) if rank else None
         self.narrow = nn.Linear(dim, width, bias=False) if rank else None
         self.label = nn.Embedding(labels + 1, dim) if labels else None
         self.label_head = nn.Linear(dim, labels) if labels else None
-        self.first = nn.Parameter(torch.randn(length, dim) * 0.02) if anchored else None
-        self.last = nn.Parameter(torch.randn(length, dim) * 0.02) if anchored else None
-        self.voice = nn.Parameter(torch.randn(streams, dim) * 0.5) if streams else None
+        self.first = nn.Embedding(length, dim) if anchored else None
+        self.last = nn.Embedding(length, dim) if anchored else None
+        self.voice = nn.Embedding(streams, dim) if streams else None
+        for table in (self.first, self.last, self.voice):
+            if table is not None:
+                nn.init.normal_(table.weight, std=0.3)
         self.level = LevelEmbedding(dim) if levels else None
         self.body = TokenTransformer(dim, depth, heads, cond=dim if levels else None)
 
     def embed(self, tokens: Tensor, exists: Tensor | None) -> Tensor:
         """(B, L) tokens to (B, L, dim)."""
-        h = F.embedding(tokens, self.embedding)
+        h = self.embedding(tokens)
         h = h if self.widen is None else self.widen(h)
         h = F.rms_norm(h, h.shape[-1:])
         at = torch.arange(tokens.shape[1], device=tokens.device)
         if self.first is not None:
             size = tokens.shape[1] if exists is None else exists.sum(-1, keepdim=True)
             to_end = (size - 1 - at).clamp(0, self.length - 1)
-            h = h + 50 * (F.embedding(at.clamp(max=self.length - 1), self.first) + F.embedding(to_end, self.last))
+            h = h + self.first(at.clamp(max=self.length - 1)) + self.last(to_end)
         if self.voice is not None:
-            h = h + self.voice[at % len(self.voice)]
+            h = h + self.voice(at % self.voice.num_embeddings)
         return h
 
     def logits(self, h: Tensor) -> Tensor:
         """(B, L, dim) to (B, L, classes)."""
         h = h if self.narrow is None else self.narrow(h)
-        return F.linear(h, self.embedding[: self.classes].to(h.dtype), self.bias.to(h.dtype))
+        return F.linear(h, self.embedding.weight[: self.classes].to(h.dtype), self.bias.to(h.dtype))
 
     def forward(
         self,

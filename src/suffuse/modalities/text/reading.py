@@ -29,6 +29,8 @@ class Document:
     text: Any
     where: str
     label: str | None = None
+    file: bool = False
+    """Whether it is the whole of a text file (which may hold one sample a line)."""
 
 
 def kind_of(path: Path) -> str:
@@ -117,7 +119,7 @@ def _from_path(path: Path, text: str, label: str, encoding: str) -> Iterator[Doc
         content = read_text(path, encoding)
         if not content.strip():
             raise DataError(f"{path} is empty: there is nothing to learn from")
-        yield Document(content, path.name)
+        yield Document(content, path.name, file=True)
 
 
 def _json_lines(path: Path, encoding: str) -> Iterator[Any]:
