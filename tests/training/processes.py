@@ -22,11 +22,11 @@ import accelerate.utils  # noqa: F401
 import torch
 import torch.optim  # noqa: F401
 from safetensors.torch import save
-from toy import trainer
 
 import suffuse.diffusion.objectives.denoising  # noqa: F401  (imported before forking)
 from suffuse.training.checkpoint import Checkpoints
 from suffuse.training.recipe import Recipe
+from tests.training.toy import trainer
 
 STEPS = 80
 

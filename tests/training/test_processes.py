@@ -12,7 +12,11 @@ HERE = Path(__file__).parent
 
 
 def run(command: str, folder: Path) -> dict:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE.parents[1] / "src")}
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join([str(HERE.parents[1] / "src"), str(HERE.parents[1])]),
+    }
     done = subprocess.run(
         [sys.executable, HERE / "processes.py", command, folder],
         env=environment,

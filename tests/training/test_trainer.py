@@ -6,7 +6,6 @@ import signal
 
 import pytest
 import torch
-from toy import Moons, Toy, trainer
 
 from suffuse.diffusion.random import Random
 from suffuse.diffusion.state import Batch, Start
@@ -17,6 +16,7 @@ from suffuse.training.feed import Feed, Order
 from suffuse.training.recipe import Recipe
 from suffuse.training.tasks import mixed_start, mixture
 from suffuse.training.trainer import Interrupted
+from tests.training.toy import Moons, Toy, trainer
 
 
 @pytest.fixture(autouse=True)
