@@ -58,7 +58,7 @@ def test_it_learns_and_obeys(lines):
     samples = lines.sample(12, steps=16, temperature=0.5)
     assert sum(s in LINES for s in samples) >= 3
     assert all(s.startswith("my hen") and len(s) > 6 for s in lines.sample(4, prefix="my hen", steps=8))
-    assert all(s[1:4] == " do" and len(s) == 14 for s in lines.sample(4, "_ do__ sees ___", steps=8))
+    assert all(s[1:4] == " do" and len(s) == 15 for s in lines.sample(4, "_ do__ sees ___", steps=8))
     by_label = lines.sample(8, {"label": "cat"}, steps=12)
     assert sum("cat" in s for s in by_label) >= 6
     assert lines.predict([{"text": "my hen sees me", "label": "cat"}], "label")[0, 0].argmax() == lines.modality.labels.index("hen")
