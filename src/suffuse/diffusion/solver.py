@@ -25,7 +25,7 @@ class Solver:
     """name: as published. order: predictions combined at most. rule: how weights follow from log-SNRs (see `weights`).
     space: 'x0' or 'eps', where the polynomial lives. corrector: repeat the previous step with the new prediction as one more
     node (UniPC). heun: average with a second call at the end of each step (EDM 2022, algorithm 1). taper: the order also falls
-    towards the last step, as UniPC's published loop does. table: fitted weights, one row a step, newest prediction first
+    towards a last step to level 0, as UniPC's published loop does. table: fitted weights, one row a step, newest prediction first
     (see suffuse.tuning); used where an entry has its whole history, the rule elsewhere."""
 
     name: str
@@ -214,7 +214,7 @@ def coefficients(
     usable = usable_history(schedule, levels, solver.order)
     if solver.taper:
         left = torch.arange(steps, 0, -1).reshape(-1, *(1,) * (levels.ndim - 1))
-        usable = torch.minimum(usable, left.expand_as(usable))
+        usable = torch.where(torch.isinf(snr[-1]), torch.minimum(usable, left.expand_as(usable)), usable)
     table = torch.zeros(steps, solver.order, *levels.shape[1:], dtype=torch.float64)
     table[:, 0] = 1.0
     correct = torch.zeros(steps, solver.order + 1, *levels.shape[1:], dtype=torch.float64) if solver.corrector else None
