@@ -4,6 +4,7 @@
 
 tang_train.jsonl, tang_test.jsonl: quatrains of the Quan Tang Shi (chinese-poetry, MIT) with `label` five or seven, each line
   of five or seven characters; train also holds both halves of eight-line regulated poems. One poem in 20 is held out whole.
+  tang_judge.jsonl: stretches of four lines from poems of other lengths, disjoint from both, for a judge to learn from.
 shakespeare_{train,valid,test}.txt: tiny Shakespeare, first 90 %, next 5 %, last 5 %.
 wiki27_{train,valid,test}.txt: a-z and space from an English Wikipedia sample (206 pages, CC BY-SA), split by page.
 fairy_{train,test}.txt: the Blue Fairy Book (public domain) without its header.
@@ -24,7 +25,7 @@ from pathlib import Path
 
 
 def tang(data: Path, out: Path) -> None:
-    train, test = [], []
+    train, test, judge = [], [], []
     with tarfile.open(data / "text/chinese_poetry/quan_tang_shi_json.tar.xz") as archive:
         for member in sorted(archive.getmembers(), key=lambda m: m.name):
             if not re.search(r"poet\.tang\.\d+\.json$", member.name):
@@ -32,22 +33,29 @@ def tang(data: Path, out: Path) -> None:
             for poem in json.load(archive.extractfile(member)):
                 lines = [line for p in poem["paragraphs"] for line in re.split("[，。？！；]", p) if line]
                 width = len(lines[0]) if lines else 0
-                if len(lines) not in (4, 8) or width not in (5, 7) or any(len(line) != width for line in lines):
+                if width not in (5, 7) or any(len(line) != width for line in lines):
                     continue
                 if not all("一" <= c <= "鿿" for line in lines for c in line):
+                    continue
+                if len(lines) not in (4, 8):
+                    judge += [{"text": _poem(lines[i : i + 4])} for i in range(0, len(lines) - 3, 4)]
                     continue
                 held = zlib.crc32(poem["id"].encode()) % 20 == 0
                 label = "five" if width == 5 else "seven"
                 parts = [lines] if len(lines) == 4 else [] if held else [lines[:4], lines[4:]]
                 for part in parts:
-                    text = "".join(line + mark for line, mark in zip(part, "，。，。", strict=True))
-                    (test if held else train).append({"text": text, "label": label, "author": poem["author"], "whole": len(lines) == 4})
+                    (test if held else train).append({"text": _poem(part), "label": label, "author": poem["author"], "whole": len(lines) == 4})
     seen = {r["text"] for r in train}
     test = [r for r in test if r["text"] not in seen]
-    for name, rows in (("train", train), ("test", test)):
+    judge = [r for r in judge if r["text"] not in seen]
+    for name, rows in (("train", train), ("test", test), ("judge", judge)):
         rows = list({r["text"]: r for r in rows}.values())
         (out / f"tang_{name}.jsonl").write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows))
-        print(f"tang_{name}: {len(rows)} quatrains, {sum(r['whole'] for r in rows)} whole poems")
+        print(f"tang_{name}: {len(rows)} quatrains, {sum(r.get('whole', 0) for r in rows)} whole poems")
+
+
+def _poem(lines: list[str]) -> str:
+    return "".join(line + mark for line, mark in zip(lines, "，。，。", strict=True))
 
 
 def letters(text: str) -> str:

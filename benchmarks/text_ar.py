@@ -1,0 +1,149 @@
+"""The left-to-right peer of the text benchmark: a causal transformer of the same layers, size and training, with a key-value cache.
+
+    python benchmarks/text_ar.py TRAIN.txt -o ar.pt --minutes 12 --dim 176 --depth 4 --heads 4 --length 128
+
+It shares its layers with the masked model (same block, same rotary positions, tied embeddings), so that the comparison is one of the
+objective and of the order, not of the architecture. It is no part of the package.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from suffuse.modalities.text import Text
+from suffuse.modalities.text.vocabulary import Vocabulary
+from suffuse.networks.layers import attend
+from suffuse.networks.transformer import TokenTransformer, causal
+from suffuse.training.optimiser import Optimiser
+from suffuse.training.recipe import Recipe
+
+
+class LeftToRightModel(nn.Module):
+    """logits (B, L, classes) of each next token, from tokens (B, L); the first token is a start token, `classes`."""
+
+    def __init__(self, classes: int, dim: int, depth: int, heads: int, length: int):
+        super().__init__()
+        self.classes, self.length = classes, length
+        self.embedding = nn.Embedding(classes + 1, dim)
+        nn.init.normal_(self.embedding.weight, std=0.02)
+        self.bias = nn.Parameter(torch.zeros(classes))
+        self.body = TokenTransformer(dim, depth, heads)
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        h = self.embedding(tokens)
+        return F.rms_norm(h, h.shape[-1:])
+
+    def logits(self, h: Tensor) -> Tensor:
+        return F.linear(h, self.embedding.weight[: self.classes].to(h.dtype), self.bias.to(h.dtype))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.logits(self.body(self.embed(tokens), bias=causal(tokens.shape[1], tokens.device)))
+
+    def shifted(self, text: Tensor) -> Tensor:
+        return F.pad(text[:, :-1], (1, 0), value=self.classes)
+
+    def step(self, token: Tensor, place: int, cache: list[tuple[Tensor, Tensor]]) -> Tensor:
+        """One token (B, 1) at `place` with the keys and values of all before it; returns logits (B, classes)."""
+        h = self.embed(token)
+        rotary = self.body.rotation(1, torch.tensor([place]), h.device)
+        for i, block in enumerate(self.body.blocks):
+            q, k, v = block.attention.project(block.norm1(h), rotary)
+            if place:
+                k, v = torch.cat([cache[i][0], k], 2), torch.cat([cache[i][1], v], 2)
+            cache[i] = (k, v)
+            h = h + block.attention.finish(attend(q, k, v))
+            h = h + block.mlp(block.norm2(h))
+        return self.logits(self.body.norm(h))[:, 0]
+
+    @torch.inference_mode()
+    def generate(self, n: int, length: int, temperature: float = 1.0, seed: int = 0, cached: bool = True) -> Tensor:
+        """(n, length) tokens, one a call; at most the window it was trained on."""
+        draw = torch.Generator().manual_seed(seed)
+        text = torch.full((n, 1), self.classes)
+        cache: list = [None] * len(self.body.blocks)
+        for place in range(length):
+            logits = self.step(text[:, -1:], place, cache) if cached else self.forward(text)[:, -1]
+            p = torch.softmax(logits.double() / temperature, -1)
+            text = torch.cat([text, torch.multinomial(p, 1, generator=draw)], 1)
+        return text[:, 1:]
+
+    @torch.inference_mode()
+    def nats(self, text: Tensor) -> Tensor:
+        """-log p of each token, (B, L)."""
+        return F.cross_entropy(self.forward(self.shifted(text)).transpose(1, 2), text, reduction="none")
+
+
+def train(source: str, minutes: float, dim: int, depth: int, heads: int, length: int, batch: int, rate: float, seed: int = 0):
+    """The masked trainer's recipe (Muon, warm-up, decay to zero, the same clock), on next-token cross-entropy."""
+    torch.set_num_threads(1)
+    made, data = Text.read(source, length=length, form="packed")
+    torch.manual_seed(seed)
+    model = LeftToRightModel(made.vocabulary.size, dim, depth, heads, length)
+    recipe = Recipe(minutes=minutes, batch=batch, learning_rate=rate, optimiser="muon")
+    optimiser = Optimiser(model, "muon", recipe.betas, recipe.momentum, recipe.weight_decay)
+    begun, step, ema = time.thread_time(), 0, None
+    draw = torch.Generator().manual_seed(seed)
+    while (progress := (time.thread_time() - begun) / 60 / minutes) < 1:
+        text = data.batch(torch.randint(len(data), (batch,), generator=draw)).x["text"]
+        loss = F.cross_entropy(model(model.shifted(text)).flatten(0, 1), text.flatten())
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step(recipe.rate(progress))
+        for p in model.parameters():
+            p.grad = None
+        step += 1
+        ema = loss.item() if ema is None else 0.98 * ema + 0.02 * loss.item()
+        if step % 100 == 0:
+            print(f"{progress:.2f} step {step} loss {ema:.4f} nats", flush=True)
+    return model, made, {"steps": step, "seconds": time.thread_time() - begun, "loss": ema}
+
+
+def save(path: Path, model: LeftToRightModel, made: Text, notes: dict, sizes: dict) -> None:
+    from safetensors.torch import save_file
+
+    save_file(model.state_dict(), str(path), {"made": json.dumps({"vocabulary": made.vocabulary.config, "sizes": sizes, "notes": notes})})
+
+
+def load(path: Path) -> tuple[LeftToRightModel, Vocabulary, dict]:
+    from safetensors import safe_open
+
+    with safe_open(str(path), "pt") as f:
+        made = json.loads(f.metadata()["made"])
+        words = Vocabulary(**made["vocabulary"])
+        model = LeftToRightModel(words.size, **made["sizes"])
+        model.load_state_dict({k: f.get_tensor(k) for k in f.keys()})  # noqa: SIM118
+    return model.eval(), words, made["notes"]
+
+
+def bits(model: LeftToRightModel, data, examples: int = 256) -> float:
+    """Bits a token over evenly spaced windows."""
+    rows = torch.as_tensor(np.linspace(0, len(data) - 1, min(examples, len(data)))).long()
+    return float(np.mean([model.nats(data.batch(r).x["text"]).mean() for r in rows.split(32)]) / math.log(2))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source")
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--minutes", type=float, default=12)
+    for name, value in (("dim", 176), ("depth", 4), ("heads", 4), ("length", 128), ("batch", 24)):
+        parser.add_argument(f"--{name}", type=int, default=value)
+    parser.add_argument("--rate", type=float, default=3e-3)
+    asked = parser.parse_args()
+    sizes = {k: getattr(asked, k) for k in ("dim", "depth", "heads", "length")}
+    model, made, notes = train(asked.source, asked.minutes, **sizes, batch=asked.batch, rate=asked.rate)
+    save(asked.output, model, made, notes, sizes)
+    print(notes, sum(p.numel() for p in model.parameters()), "parameters")
+
+
+if __name__ == "__main__":
+    main()
