@@ -147,7 +147,7 @@ def test_fit_covers_then_crops_the_middle():
 def test_captions_come_back():
     vocabulary = words.build_vocabulary(["Grinning face", "crying face", "red-hot face"])
     index = {piece: k for k, piece in enumerate(vocabulary)}
-    for text in ("crying face", "red - hot face", "grin"):  # 'grin' is spelt: it was never seen
+    for text in ("crying face", "red hot face", "grin"):  # 'grin' is spelt: it was never seen
         assert words.decode(words.encode(text, index, 16), vocabulary) == text
     assert words.encode("face", index, 4)[1:] == [0, 0, 0]
 

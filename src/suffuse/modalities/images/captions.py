@@ -1,4 +1,4 @@
-"""Captions as tokens: known words whole, unknown words letter by letter. Reversible up to case and spaces."""
+"""Captions as tokens: known words whole, unknown words letter by letter. Case and punctuation are dropped."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-_WORD = re.compile(r"[^\W_]+|[^\w\s]|_", re.UNICODE)
+_WORD = re.compile(r"[^\W_]+", re.UNICODE)
 PAD = ""
 """Token 0: the end of a caption and all that follows."""
 INSIDE = "##"
@@ -28,7 +28,7 @@ def build_vocabulary(captions: Iterable[str], limit: int = 1500, at_least: int =
 
 
 def split(caption: str) -> list[str]:
-    """Lower-case words and punctuation marks of a caption."""
+    """Lower-case words of a caption."""
     return _WORD.findall(caption.lower())
 
 
@@ -42,6 +42,12 @@ def encode(caption: str, index: dict[str, int], length: int) -> list[int]:
         spelt = [letter if k == 0 else INSIDE + letter for k, letter in enumerate(word)]
         tokens += [index[piece] for piece in spelt if piece in index]
     return (tokens + [0] * length)[:length]
+
+
+def fitting_length(captions: Iterable[str], index: dict[str, int], longest: int) -> int:
+    """The number of tokens that holds all captions, at most `longest`."""
+    lengths = [len([t for t in encode(caption, index, longest) if t]) for caption in captions]
+    return max(1, min(longest, max(lengths, default=1)))
 
 
 def decode(tokens: Sequence[int], vocabulary: Sequence[str]) -> str:

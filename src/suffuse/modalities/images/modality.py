@@ -25,7 +25,7 @@ from suffuse.networks.patches import PatchTransformer
 from suffuse.networks.unet import UNet
 
 CONDITION = 128
-CAPTION_LENGTH = 16
+LONGEST_CAPTION = 32
 BACKBONES = ("unet", "patches")
 
 
@@ -99,14 +99,16 @@ class Images(Modality):
         pixels = dataset.stack(found, shape, channels)
         some = unit_range(pixels[:: max(1, len(pixels) // 5000)])
         texts = [c for c in found.captions if c is not None]
+        vocabulary = words.build_vocabulary(texts, words_at_most) if texts else []
+        index = {piece: k for k, piece in enumerate(vocabulary)}
         config: dict[str, Any] = {
             "size": list(shape),
             "channels": channels,
             "mean": round(some.mean().item(), 4),
             "deviation": round(max(some.std().item(), 0.05), 4) if some.numel() > 1 else 1.0,
             "classes": found.classes or dataset.sort_classes(found.labels),
-            "vocabulary": words.build_vocabulary(texts, words_at_most) if texts else [],
-            "caption_length": CAPTION_LENGTH,
+            "vocabulary": vocabulary,
+            "caption_length": words.fitting_length(texts, index, LONGEST_CAPTION),
             "judge": judge,
             "network": {"backbone": backbone, **_default_network(backbone, shape), **network},
         }
