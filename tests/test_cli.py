@@ -201,12 +201,12 @@ def test_what_goes_wrong_in_the_midst_is_told(points, capsys, monkeypatch, error
 
 
 def test_stopping_a_training_says_how_to_go_on(points, capsys, monkeypatch):
-    from suffuse import model
+    from suffuse import fit
 
     def stop(*args, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(model, "train", stop)
+    monkeypatch.setattr(fit, "train", stop)
     assert main(["train", "points.csv", "-o", "my model", "--steps", "5"]) == 130
     assert "suffuse train points.csv -o 'my model' --steps 5 --resume" in capsys.readouterr().err
 

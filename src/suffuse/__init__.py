@@ -16,19 +16,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from suffuse import modalities as modalities
+    from suffuse.fit import train as train
     from suffuse.model import Model as Model
     from suffuse.model import load as load
-    from suffuse.model import train as train
 
 __version__ = "0.1.0"
 __all__ = ["Model", "__version__", "load", "modalities", "train"]
 
-_FROM_MODEL = ("Model", "load", "train")
+_FROM = {"Model": "suffuse.model", "load": "suffuse.model", "train": "suffuse.fit"}
 
 
 def __getattr__(name: str) -> Any:
-    if name in _FROM_MODEL:
-        return getattr(importlib.import_module("suffuse.model"), name)
+    if name in _FROM:
+        return getattr(importlib.import_module(_FROM[name]), name)
     if name == "modalities":
         return importlib.import_module("suffuse.modalities")
     raise AttributeError(f"module 'suffuse' has no attribute {name!r}")
