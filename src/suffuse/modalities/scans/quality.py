@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from suffuse.metrics.frechet import frechet
+
 
 def dice(made: Tensor, real: Tensor, classes: int) -> Tensor:
     """(n, classes - 1) Dice overlap of each foreground class; 1 where neither holds it. made, real: (n, *grid) tokens."""
@@ -39,14 +41,6 @@ def pca_features(real: Tensor, count: int = 32) -> tuple[Tensor, Tensor]:
     mean = real.mean(0)
     _, _, v = torch.linalg.svd(real - mean, full_matrices=False)
     return mean, v[:count].T
-
-
-def frechet(a: Tensor, b: Tensor) -> float:
-    """Frechet distance between Gaussians fitted to features (n, d) and (m, d)."""
-    a, b = a.double(), b.double()
-    ca, cb = torch.cov(a.T), torch.cov(b.T)
-    values = torch.linalg.eigvals(ca @ cb).real.clamp(min=0)
-    return float(((a.mean(0) - b.mean(0)) ** 2).sum() + ca.trace() + cb.trace() - 2 * values.sqrt().sum())
 
 
 def evaluate(model: Any, data: Any, samples: int = 200, seed: int = 0, steps: int | None = None) -> dict[str, float]:

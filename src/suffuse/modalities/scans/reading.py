@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import tarfile
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from suffuse.arrays import Arrays
 from suffuse.errors import DataError
 from suffuse.files import check_memory
 from suffuse.modalities.scans.dicom import dicom_files, read_dicom
@@ -142,25 +142,14 @@ def _from_tar(path: Path) -> Iterator[Case]:
 
 
 def _from_numpy(path: Path, split: str) -> Iterator[Case]:
-    try:
-        if path.suffix == ".npy":
-            check_memory(2 * path.stat().st_size, path.name)
-            images, labels = np.load(path, allow_pickle=False), None
-        else:
-            with zipfile.ZipFile(path) as parts:
-                check_memory(2 * sum(part.file_size for part in parts.infolist()), path.name)
-            with np.load(path, allow_pickle=False) as loaded:
-                keys = loaded.files
-                key = next((k for k in (f"{split}_images", "images", "volumes", "image") if k in keys), None)
-                if key is None:
-                    raise DataError(
-                        f"{path.name}: no array named {split}_images or images; it holds {', '.join(keys)}."
-                    )
-                images = loaded[key]
-                label = next((k for k in (f"{split}_labels", "labels", "label") if k in keys), None)
-                labels = loaded[label].reshape(-1) if label and loaded[label].size == len(images) else None
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path.name}: not a readable NumPy file ({error}).") from error
+    arrays, labels = Arrays(path), None
+    key = next((k for k in ("", f"{split}_images", "images", "volumes", "image") if k in arrays), None)
+    if key is None:
+        raise DataError(f"{path.name}: no array named {split}_images or images; it holds {', '.join(arrays)}.")
+    images = arrays[key]
+    label = next((k for k in (f"{split}_labels", "labels", "label") if k in arrays), None)
+    if label and arrays[label].size == len(images):
+        labels = arrays[label].reshape(-1)
     yield from _from_array(images, labels, path.name)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from suffuse.arrays import Arrays
 from suffuse.errors import DataError
 from suffuse.files import atomic_folder, atomic_write, check_memory
 
@@ -244,23 +244,18 @@ def as_clips(array: Any, where: str, fps: float = 8.0) -> list[Clip]:
 def read_arrays(path: Path) -> list[Clip]:
     """All clips of a .npy or .npz file. Keys of npz: video (or clips, frames), fps, and labels or attributes (N,) or (N, A)
     with optional attribute_names. Pickled objects are refused."""
-    try:
-        if path.suffix.lower() == ".npy":
-            check_memory(2 * path.stat().st_size, path.name)
-            return as_clips(np.load(path, allow_pickle=False), path.name)
-        with zipfile.ZipFile(path) as parts:
-            check_memory(2 * sum(part.file_size for part in parts.infolist()), path.name)
-        with np.load(path, allow_pickle=False) as loaded:
-            key = next((k for k in ("video", "clips", "frames", "images") if k in loaded.files), None)
-            if key is None:
-                raise DataError(
-                    f"{path.name}: no array named video in it; it holds {', '.join(loaded.files) or 'nothing'}."
-                )
-            clips = as_clips(loaded[key], path.name, float(loaded["fps"]) if "fps" in loaded.files else 8.0)
-            labels = next((loaded[k] for k in ("attributes", "labels", "label") if k in loaded.files), None)
-            names = [str(v) for v in loaded["attribute_names"]] if "attribute_names" in loaded.files else None
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path.name}: not a readable NumPy file ({error}).") from error
+    arrays = Arrays(path)
+    if arrays.single:
+        return as_clips(arrays[""], path.name)
+    key = next((k for k in ("video", "clips", "frames", "images") if k in arrays), None)
+    if key is None:
+        raise DataError(f"{path.name}: no array named video in it; it holds {', '.join(arrays) or 'nothing'}.")
+    fps = arrays["fps"] if "fps" in arrays else np.array(8.0)
+    if fps.size != 1 or fps.dtype.kind not in "iuf":
+        raise DataError(f"{path.name}: fps must be one number.")
+    clips = as_clips(arrays[key], path.name, float(fps.reshape(())))
+    labels = next((arrays[k] for k in ("attributes", "labels", "label") if k in arrays), None)
+    names = [str(v) for v in arrays["attribute_names"].reshape(-1)] if "attribute_names" in arrays else None
     if labels is None:
         return clips
     labels = labels.reshape(len(labels), -1)

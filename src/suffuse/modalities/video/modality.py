@@ -1,0 +1,328 @@
+"""Video as one field with a noise level per frame: generate, predict, interpolate, animate and roll out with one model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from suffuse.diffusion.random import Random
+from suffuse.diffusion.state import Batch, Start, Task
+from suffuse.errors import AskError, DataError
+from suffuse.files import check_memory
+from suffuse.modalities.grids import GridNetwork, grid_start
+from suffuse.modalities.labelled import LabelledGrid, Rows, learn_scale
+from suffuse.modalities.video import verbs as sugar
+from suffuse.modalities.video.files import CONTAINERS, MOVING, Clip, as_clips, read_clip, write_clip
+from suffuse.modalities.video.reading import read_clips
+
+
+class Video(LabelledGrid):
+    """Clips (T, H, W, C) with attributes; the field `clip` is (B, T, C, H, W), its levels (B, T, 1, 1, 1)."""
+
+    name = "video"
+    summary = "Video clips (GIF, MP4, frame folders, npz): generate, predict next frames, interpolate, animate a still, roll out."
+    extra = "video"
+    field = "clip"
+    channel_axis = 2
+    verbs = {"extend": sugar.extend, "interpolate": sugar.interpolate, "animate": sugar.animate}
+
+    # -- reading ---------------------------------------------------------------------------------------------------
+    @classmethod
+    def recognises(cls, source: Any) -> float:
+        if isinstance(source, Clip) or (isinstance(source, (list, tuple)) and source and isinstance(source[0], Clip)):
+            return 1.0
+        if isinstance(source, np.ndarray):
+            return 0.8 if source.ndim == 5 and source.shape[-1] in (1, 3) else 0.0
+        if not isinstance(source, (str, Path)) or not Path(source).expanduser().exists():
+            return 0.0
+        path = Path(source).expanduser()
+        if path.suffix.lower() in CONTAINERS:
+            return 1.0
+        if path.suffix.lower() in MOVING:
+            return 0.8
+        if path.suffix.lower() == ".npz":
+            try:
+                with np.load(path, allow_pickle=False) as loaded:
+                    return 0.95 if {"video", "clips", "frames"} & set(loaded.files) else 0.0
+            except (ValueError, OSError):
+                return 0.0
+        if path.is_dir():
+            names = [p.suffix.lower() for p in list(path.rglob("*"))[:200] if p.is_file()]
+            share = sum(n in (*CONTAINERS, *MOVING) for n in names) / max(len(names), 1)
+            return 0.95 if share > 0.5 else 0.0
+        return 0.0
+
+    @classmethod
+    def read(
+        cls,
+        source: Any,
+        *,
+        frames: int = 16,
+        size: int | str | Sequence[int] = 32,
+        every: int = 1,
+        limit: int | None = None,
+        attributes: str | Sequence[str] | None = None,
+        moving: int | None = None,
+        width: int = 48,
+    ) -> tuple[Video, Rows]:
+        """frames: length of the clips the model sees. size: height (and width, as H,W) they are shrunk to. every: take each
+        k-th frame. limit: at most so many clips. attributes: names of the columns of labels. moving: make so many films of
+        moving digits from a folder of MNIST's idx files instead of reading films. width: of the network's first resolution."""
+        high, wide = _size(size)
+        if frames < 2:
+            raise DataError("a clip needs at least 2 frames; single frames are images.")
+        clips = read_clips(source, frames, (high, wide), every, limit, moving)
+        if attributes is not None:
+            clips = [_renamed(c, attributes) for c in clips]
+        names = list(dict.fromkeys(name for c in clips for name in c.labels))
+        classes = {n: sorted({str(c.labels[n]) for c in clips if n in c.labels}, key=_order) for n in names}
+        channels = max(c.frames.shape[-1] for c in clips)
+        check_memory(len(clips) * frames * channels * high * wide * 2, f"{source} ({len(clips)} clips)")
+        made = cls(frames=frames, size=[high, wide], channels=channels, every=every, labels=classes, width=width,
+                   fps=round(float(np.median([c.fps for c in clips])) / every, 4))  # fmt: skip
+        stored, labels = made._tensors(clips)
+        made.config |= learn_scale(stored)
+        return made, Rows(made, stored, labels)
+
+    def dataset(
+        self, source: Any, *, limit: int | None = None, moving: int | None = None, attributes: Any = None
+    ) -> Rows:
+        """More clips for this model. limit: at most so many. moving, attributes: as for `read`."""
+        clips = read_clips(source, self.config["frames"], self.config["size"], self.config["every"], limit, moving)
+        if attributes is not None:
+            clips = [_renamed(c, attributes) for c in clips]
+        stored, labels = self._tensors(clips)
+        return Rows(self, stored, labels)
+
+    def _tensors(self, clips: list[Clip]) -> tuple[Tensor, dict[str, Tensor]]:
+        channels = self.config["channels"]
+        stack = np.stack([_channels(c.frames, channels, c.name) for c in clips]).transpose(0, 1, 4, 2, 3)
+        labels = {}
+        for name, classes in self.labels.items():
+            number = {c: k for k, c in enumerate(classes)}
+            labels[name] = torch.tensor([number.get(str(c.labels.get(name)), -1) for c in clips])
+        return torch.from_numpy(np.ascontiguousarray(stack)), labels
+
+    # -- the model's parts -------------------------------------------------------------------------------------------
+    def network(self) -> nn.Module:
+        from suffuse.networks.inflate import InflatedUNet
+
+        channels, first = self.config["channels"], self.config["width"]
+        backbone = InflatedUNet(
+            channels + 1, channels, widths=(first, 2 * first), patch=2, condition=128, level_channel=channels
+        )
+        return GridNetwork(
+            backbone,
+            {"clip": channels},
+            labels={n: len(c) for n, c in self.labels.items()},
+            condition=128,
+            channel_axis=2,
+        )
+
+    @property
+    def tasks(self) -> dict[str, float]:
+        known = {"generate": 0.3, "predict": 0.3, "interpolate": 0.1, "frames": 0.15, "inpaint": 0.05}
+        if self.labels:
+            known |= {"label": 0.25, "classify": 0.05}
+        return known
+
+    def start(self, task: str, batch: Batch, random: Random, step: int) -> Start:
+        if task in ("generate", "label", "inpaint", "classify"):
+            return super().start(task, batch, random, step)
+        size, frames = batch.x["clip"].shape[:2]
+        index = torch.arange(size) if batch.index is None else batch.index
+        u = random.uniform((4,), index, step, "frames")
+        plain, label = (grid_start(t, batch, random, step, grids=["clip"], conditions=list(self.labels), channel_axis=2)
+                        for t in ("generate", "label"))  # fmt: skip
+        with_label = (u[:, 3] < 0.5)[:, None]
+        start = Start({n: torch.where(with_label, label.levels[n], plain.levels[n]) for n in self.labels},
+                      {n: torch.where(with_label, label.held[n], plain.held[n]) for n in self.labels})  # fmt: skip
+        place = torch.arange(frames).expand(size, frames)
+        if task == "predict":
+            level = (place >= 1 + (u[:, :1] * (frames - 1)).long()).float()
+        elif task == "interpolate":
+            stride = 2 + (u[:, :1] * (frames - 1)).long()  # every stride-th frame is known, and the last
+            level = ((place % stride != 0) & (place != frames - 1)).float()
+        else:  # a staircase of random steepness, or levels drawn frame by frame
+            wide = 1 + u[:, :1] * frames
+            stairs = ((place - u[:, 1:2] * (frames + wide) + wide) / wide).clamp(0, 1)
+            each = random.uniform((frames,), index, step, "level of a frame")
+            level = torch.where(u[:, 2:3] < 0.5, stairs, each)
+            start.exact = torch.ones(size, dtype=torch.bool)
+        start.levels["clip"] = level[:, :, None, None, None]
+        return start
+
+    def defaults(self) -> dict[str, Any]:
+        return {"batch": 16, "learning_rate": 2e-3, "sampling": {"steps": 12}}
+
+    # -- asking ------------------------------------------------------------------------------------------------------
+    def request(
+        self,
+        n: int,
+        given: Any = None,
+        *,
+        index: Tensor,
+        frames: int | None = None,
+        ask: Sequence[str] | str = (),
+        at: Any = None,
+    ) -> Task:
+        """given: a clip (path, `Clip`, array (T, H, W, C); None or NaN for a frame or pixel that is asked), one picture (the
+        first frame), a list of n clips, or a dict of clip and attributes. A clip shorter than the model's is continued.
+        frames: how long the answer is. at: at which frames the given ones stand (default: from the first)."""
+        thing, labels = self.split_given(given)
+        length = self.config["frames"] if frames is None else int(frames)
+        if not 2 <= length <= 4096:
+            raise AskError(f"frames must lie between 2 and 4096, not {frames!r}.")
+        channels, (high, wide) = self.config["channels"], self.config["size"]
+        if thing is None:
+            task = self.pose(n, index, None, None, labels, ask, (length, channels, high, wide))
+            task.fps = self.config["fps"]
+            return task
+        many = thing if isinstance(thing, (list, tuple)) and thing and _is_clip(thing[0]) else [thing]
+        parts, rate = [], self.config["fps"]
+        for one in many:
+            pixels, fps = _pixels(one, channels, (high, wide))
+            rate = fps or rate
+            if at is None and len(pixels) > length:
+                raise AskError(
+                    f"the given clip has {len(pixels)} frames and the answer {length}; give fewer, or ask frames={len(pixels)}."
+                )
+            where = list(range(len(pixels))) if at is None else [int(k) % length for k in at]
+            if len(where) != len(pixels):
+                raise AskError(f"{len(pixels)} frames are given and {len(where)} places.")
+            full = np.full((length, high, wide, channels), np.nan, np.float32)
+            full[where] = pixels
+            parts.append(full)
+        stored = torch.from_numpy(np.stack(parts)).permute(0, 1, 4, 2, 3)
+        known = torch.isfinite(stored).all(2, keepdim=True)
+        if (known.flatten(3).all(3) == known.flatten(3).any(3)).all():
+            known = known[..., :1, :1]
+        task = self.pose(n, index, self.scale(torch.nan_to_num(stored)), known, labels, ask)
+        task.fps = rate
+        return task
+
+    def decode(self, fields: dict[str, Tensor], task: Task) -> list[Clip]:
+        """`Clip` objects with their attributes by name."""
+        stored = self.unscale(fields["clip"]).round().clamp(0, 255).to(torch.uint8).permute(0, 1, 3, 4, 2).numpy()
+        rate = getattr(task, "fps", self.config["fps"])
+        return [
+            Clip(np.ascontiguousarray(s), rate, self.decoded_labels(fields, k), f"clip_{k:03d}")
+            for k, s in enumerate(stored)
+        ]
+
+    def write(self, samples: Sequence[Any], path: Path) -> list[Path]:
+        """One clip to a .gif, .webp, .mp4 or .npz file; several to a folder of GIFs, or one .npz."""
+        path, samples = Path(path), list(samples)
+        if path.suffix.lower() == ".npz":
+            from suffuse.files import atomic_write
+
+            with atomic_write(path) as partial, partial.open("wb") as file:
+                np.savez_compressed(file, video=np.stack([s.frames for s in samples]), fps=samples[0].fps)
+            return [path]
+        if len(samples) == 1 and path.suffix:
+            return [write_clip(samples[0], path)]
+        if path.suffix:
+            raise AskError(
+                f"{len(samples)} clips do not fit into the one file {path.name}; name a folder or a .npz file."
+            )
+        return [write_clip(s, path / f"{k:03d}.gif") for k, s in enumerate(samples)]
+
+    def show(self, samples: Sequence[Any], path: Path) -> Path:
+        """All clips side by side: a moving picture (.gif, .webp), or for .png their frames in rows."""
+        from suffuse.modalities.video.pictures import film_strip, side_by_side
+
+        path = Path(path)
+        if path.suffix.lower() == ".png":
+            film_strip(list(samples)).save(path)
+            return path
+        return write_clip(side_by_side(list(samples)), path)
+
+    def evaluate(self, model: Any, data: Rows, **options: Any) -> dict[str, float]:
+        from suffuse.modalities.video.quality import evaluate
+
+        return evaluate(model, data, **options)
+
+
+def _size(size: Any) -> tuple[int, int]:
+    parts = size.split(",") if isinstance(size, str) else [size] if isinstance(size, int) else list(size)
+    high, wide = (int(parts[0]), int(parts[-1]))
+    if min(high, wide) < 8 or max(high, wide) > 1024:
+        raise DataError(f"clips of {high} x {wide} pixels; between 8 and 1024 are meant.")
+    return high, wide
+
+
+def _order(text: str) -> Any:
+    return (0, int(text), "") if text.isdigit() else (1, 0, text)
+
+
+def _renamed(clip: Clip, names: str | Sequence[str]) -> Clip:
+    named = names.split(",") if isinstance(names, str) else list(names)
+    if len(named) != len(clip.labels):
+        raise DataError(f"{len(named)} names for {len(clip.labels)} attributes.")
+    return replace(clip, labels=dict(zip(named, clip.labels.values())))
+
+
+def _channels(frames: np.ndarray, channels: int, name: str) -> np.ndarray:
+    if frames.shape[-1] == channels:
+        return frames
+    if frames.shape[-1] == 1:
+        return np.repeat(frames, channels, axis=-1)
+    raise AskError(f"{name or 'the clip'} is in colour, and this model knows grey clips only.")
+
+
+def _is_clip(thing: Any) -> bool:
+    return isinstance(thing, (Clip, str, Path)) or (hasattr(thing, "ndim") and thing.ndim == 4)
+
+
+def _pixels(thing: Any, channels: int, size: tuple[int, int]) -> tuple[np.ndarray, float | None]:
+    """(T, H, W, C) float32 in 0..255 with NaN where unknown, and the frame rate if there is one."""
+    from suffuse.modalities.video.reading import fit_frames
+
+    rate = None
+    if isinstance(thing, (str, Path)):
+        thing = read_clip(thing) if Path(thing).suffix.lower() not in (".png", ".jpg", ".jpeg") else _picture(thing)
+    if hasattr(thing, "convert"):
+        thing = _picture(thing)
+    if isinstance(thing, Clip):
+        frames, rate = thing.frames.astype(np.float32), thing.fps
+    elif isinstance(thing, (list, tuple)):  # single frames, None where unknown
+        known = [None if f is None else _pixels(f, channels, size)[0][0] for f in thing]
+        blank = np.full((*size, channels), np.nan, np.float32)
+        return np.stack([blank if f is None else f for f in known]), None
+    else:
+        array = np.asarray(thing)
+        if array.ndim in (2, 3) and (array.ndim == 2 or array.shape[-1] in (1, 3)):
+            array = array.reshape(1, *array.shape[:2], -1)
+        if array.ndim == 3:
+            array = array[..., None]
+        if array.ndim != 4 or array.shape[-1] not in (1, 3):
+            raise AskError(f"an array of shape {array.shape} is no clip; (T, H, W, C) with C 1 or 3 is meant.")
+        unknown = ~np.isfinite(array) if array.dtype.kind == "f" else np.zeros(array.shape, bool)
+        if not unknown.any():
+            frames = np.stack([c.frames for c in as_clips(array, "the clip")])[0].astype(np.float32)
+        else:
+            frames = np.where(unknown, np.nan, array * (255.0 if np.nanmax(array) <= 1 else 1.0)).astype(np.float32)
+    frames = _channels(frames, channels, "the clip")
+    if frames.shape[1:3] != tuple(size):
+        if np.isnan(frames).any():
+            raise AskError(
+                f"a clip with unknown pixels must have the model's size {size[1]} x {size[0]}, not {frames.shape[2]} x {frames.shape[1]}."
+            )
+        frames = fit_frames(frames.astype(np.uint8), size).astype(np.float32)
+    return frames, rate
+
+
+def _picture(source: Any) -> np.ndarray:
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        picture = source if hasattr(source, "convert") else Image.open(source)
+        return np.asarray(picture.convert("L" if picture.mode in ("L", "1", "I;16") else "RGB"))
+    except (UnidentifiedImageError, OSError) as error:
+        raise DataError(f"{source}: a broken picture ({error}).") from error

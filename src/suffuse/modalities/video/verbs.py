@@ -1,0 +1,103 @@
+"""What is asked of video by name: extend, interpolate, animate."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from suffuse.errors import AskError
+from suffuse.modalities.video.files import Clip
+
+
+def extend(model: Any, clip: Any = None, frames: int = 64, *, n: int = 1, keep: int | None = None, overlap: float | None = None,
+           given: dict[str, Any] | None = None, steps: int | None = None, seed: int = 0, **settings: Any) -> list[Clip]:  # fmt: skip
+    """Clips of any length, from a beginning or from nothing, window after window.
+
+    keep: how many of the last frames the next window sees (default: half a window). overlap: bring frames down in a
+    staircase with so many on the way at a time, instead of all together. given: attributes that hold throughout.
+
+    suffuse extend moving-digits start.gif --frames 64 -o long.gif
+    """
+    from suffuse.diffusion.path import Staircase
+
+    modality = model.modality
+    window = modality.config["frames"]
+    keep = window // 2 if keep is None else int(keep)
+    if not 1 <= keep < window:
+        raise AskError(f"keep must lie between 1 and {window - 1}, not {keep!r}.")
+    if frames < 2:
+        raise AskError(f"frames must be at least 2, not {frames!r}.")
+
+    def path() -> dict[str, Any]:
+        if overlap is None:
+            return {"steps": steps}
+        return {"path": Staircase(steps or 2 * model.settings["steps"], axis=1, overlap=float(overlap))}
+
+    index = torch.arange(n)
+    first = modality.request(n, {**(given or {}), "clip": clip} if clip is not None else given, index=index)
+    start = int((first.start.levels["clip"].flatten(2).amax(2) == 0).all(0).sum())
+    if start < first.x["clip"].shape[1]:
+        _stairs(first)
+        x = model.run(first, seed=seed, **path(), **settings)["clip"]
+    else:
+        x = first.x["clip"]
+    number = 1
+    while x.shape[1] < frames:
+        task = modality.request(n, given, index=index)
+        task.x["clip"] = torch.cat([x[:, -keep:], torch.zeros_like(x[:, : window - keep])], dim=1)
+        level = (torch.arange(window) >= keep).float().reshape(1, -1, 1, 1, 1).expand(n, -1, 1, 1, 1)
+        task.start.levels["clip"], task.given["clip"] = level, level == 0
+        made = model.run(task, seed=seed + number, **path(), **settings)["clip"]
+        x, number = torch.cat([x, made[:, keep:]], dim=1), number + 1
+    return modality.decode({**{k: v for k, v in first.x.items()}, "clip": x[:, :frames]}, first)
+
+
+def _stairs(task: Any) -> None:
+    """Level maps at their full length along time, as staircases need them."""
+    frames = task.x["clip"].shape[1]
+    for part in (task.start.levels, task.given):
+        value = part["clip"]
+        part["clip"] = value.expand(value.shape[0], frames, *value.shape[2:])
+
+
+def interpolate(
+    model: Any, first: Any, last: Any, frames: int | None = None, *, n: int = 1, seed: int = 0, **settings: Any
+) -> list[Clip]:
+    """Clips between two pictures (or the end of one clip and the beginning of another), which are kept as they are.
+
+    suffuse interpolate moving-digits a.png b.png -o between.gif
+    """
+    frames = model.modality.config["frames"] if frames is None else frames
+    before, after = _strip(first), _strip(last)
+    if len(before) + len(after) >= frames:
+        raise AskError(
+            f"{len(before)} and {len(after)} frames are given, and the answer has {frames}; ask for more frames."
+        )
+    at = [*range(len(before)), *range(frames - len(after), frames)]
+    return model.sample(n, [*before, *after], seed=seed, frames=frames, at=at, **settings)
+
+
+def _strip(thing: Any) -> list[Any]:
+    from pathlib import Path
+
+    from suffuse.modalities.video.files import CONTAINERS, MOVING, read_clip
+
+    if isinstance(thing, (str, Path)) and Path(thing).suffix.lower() in (*MOVING, *CONTAINERS, ".npz"):
+        thing = read_clip(thing)
+    if isinstance(thing, Clip):
+        return list(thing.frames)
+    if isinstance(thing, np.ndarray) and thing.ndim == 4:
+        return list(thing)
+    return [thing]
+
+
+def animate(
+    model: Any, picture: Any, *, n: int = 1, given: dict[str, Any] | None = None, seed: int = 0, **settings: Any
+) -> list[Clip]:
+    """Clips that begin with a picture.
+
+    suffuse animate moving-digits three.png -n 4 -o films/
+    """
+    return model.sample(n, {**(given or {}), "clip": [picture]}, seed=seed, **settings)
