@@ -200,7 +200,7 @@ class Model:
 
     def restore(
         self,
-        measurement: Tensor,
+        measurement: Any,
         operator: Any,
         *,
         noise: float = 0.0,
@@ -211,10 +211,12 @@ class Model:
         start: int = 0,
         **settings: Any,
     ) -> list[Any]:
-        """Samples of x given y = A x + noise, on the modality's main field in model units.
+        """Samples of x given y = A x + noise, on the modality's main field.
 
-        measurement: (n or 1, ...) y. operator: has `apply`, `adjoint`, `inverse` (linear), or is any differentiable callable
-        (method 'dps'). method: 'pigdm', 'ddnm' or 'dps'. Raises `AskError`.
+        measurement: (n or 1, ...) y in model units, or what the modality's `measured` reads, such as a file. operator: has
+        `apply`, `adjoint`, `inverse` (linear; see `suffuse.diffusion.operators`), or is any differentiable callable (method
+        'dps'), or a name the modality knows, such as 'downsample:4'. noise: its deviation, in the measurement's units.
+        method: 'pigdm', 'ddnm' or 'dps'. Raises `AskError`.
         """
         from suffuse.diffusion import guidance as wrappers
 
@@ -222,7 +224,8 @@ class Model:
         if method not in methods:
             raise AskError(f"there is no restoration method '{method}'; there are {', '.join(methods)}")
         main = self.modality.main
-        task = self.modality.request(n, given, index=self._index(n, start))
+        measurement, operator, noise, shape = self.modality.measured(measurement, operator, noise)
+        task = self.modality.request(n, given, index=self._index(n, start), **shape)
         y = measurement.to(self.device).expand(n, *measurement.shape[1:])
         rest = {} if method == "dps" else {"noise": noise}
 

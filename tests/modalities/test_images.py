@@ -175,6 +175,19 @@ def test_inversion_comes_back(model):
     assert 20 * np.log10(255 / np.sqrt((error**2).mean())) > 25
 
 
+def test_restore_by_name(model, tmp_path):
+    """Super-resolution, deblurring, denoising from a file or a picture: what comes back fits the measurement."""
+    Image.fromarray(GREY[0]).save(tmp_path / "small.png")
+    (large,) = model.restore(tmp_path / "small.png", "downsample:2", steps=4, method="ddnm")
+    means = np.asarray(large).reshape(8, 2, 8, 2).mean((1, 3))
+    assert large.size == (16, 16) and np.abs(means - GREY[0]).mean() < 40  # clipping to 0..255 keeps it from being exact
+    for name in ("blur:0.7", "noise"):
+        assert model.restore(Image.fromarray(GREY[0]), name, noise=0.05, n=2, steps=2)[1].size == (8, 8)
+    for name in ("downsample:1", "blur:x", "sharpen"):
+        with pytest.raises(AskError, match="is no operator"):
+            model.restore(Image.fromarray(GREY[0]), name)
+
+
 def test_slerp_keeps_the_sphere():
     a, b = torch.randn(2, 1, 1, 8, 8).unbind(0)
     a, b = (v[None] / v.norm() for v in (a, b))

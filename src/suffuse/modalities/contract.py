@@ -134,6 +134,13 @@ class Modality(ABC):
             raise AskError(f"the mask has shape {tuple(value.shape)}, which does not fit {tuple(like.shape)}") from None
         return value
 
+    def measured(self, measurement: Any, operator: Any, noise: float) -> tuple[Tensor, Any, float, dict[str, Any]]:
+        """What `Model.restore` was given, as (measurement in model units, operator, noise in model units, further keywords
+        of `request`). Files, pictures and operator names are the modality's to read. Raises `AskError`."""
+        if not isinstance(measurement, Tensor) or isinstance(operator, str):
+            raise AskError(f"{self.name} are restored from tensors in model units with an operator object")
+        return measurement, operator, noise, {}
+
     def show(self, samples: Sequence[Any], path: Path) -> Path:
         """A picture (or page fragment) of the samples, for the demo and previews during training."""
         raise NotImplementedError(f"{self.name} has no picture")

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from suffuse.diffusion import operators
 from suffuse.diffusion.state import Start, Task
 from suffuse.errors import AskError, DataError
 from suffuse.modalities.images import captions as words
@@ -222,3 +223,41 @@ def read_mask(mask: Any) -> np.ndarray:
     except DataError as error:
         raise AskError(str(error)) from None
     return array.mean(axis=-1) > 127
+
+
+def read_measurement(config: dict[str, Any], measurement: Any, operator: Any, noise: float) -> tuple[Any, ...]:
+    """A measured picture (or a list) in model units, its operator by name, and noise from 0..1 of the pixel range.
+
+    operator: 'downsample:4', 'blur:1.5', 'grey', 'noise', or an object of `suffuse.diffusion.operators`.
+    """
+    if isinstance(operator, str):
+        operator = operator_named(operator)
+    if isinstance(measurement, Tensor):
+        return measurement, operator, noise, {}
+    channels = 1 if isinstance(operator, operators.Grey) else config["channels"]
+    arrays = [read_given(one, channels) for one in _as_list(measurement)]
+    if any(holes.any() for _, holes in arrays):
+        raise AskError("a measurement has no holes; complete pictures with holes by inpainting")
+    pixels = torch.from_numpy(np.stack([np.moveaxis(array, -1, 0) for array, _ in arrays]))
+    factor = operator.factor if isinstance(operator, operators.Downsample) else 1
+    size = (pixels.shape[2] * factor, pixels.shape[3] * factor)
+    return to_field(pixels, config), operator, noise * 2 / config["deviation"], {"size": size}
+
+
+def operator_named(text: str) -> Any:
+    """An operator from 'NAME' or 'NAME:VALUE'. Raises AskError."""
+    name, _, value = text.partition(":")
+    try:
+        if name == "downsample":
+            factor = int(value or 4)
+            if 2 <= factor <= 64:
+                return operators.Downsample(factor)
+        elif name == "blur":
+            width = float(value or 1)
+            if 0 < width < 100:
+                return operators.Blur(width)
+        elif name in ("grey", "noise") and not value:
+            return operators.Grey() if name == "grey" else operators.Noise()
+    except ValueError:
+        pass
+    raise AskError(f"{text!r} is no operator; there are downsample:4 (2 to 64), blur:1.5 (pixels), grey and noise")

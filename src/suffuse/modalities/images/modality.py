@@ -193,6 +193,9 @@ class Images(Modality):
             )
         return array[None, None]
 
+    def measured(self, measurement: Any, operator: Any, noise: float) -> tuple[Tensor, Any, float, dict[str, Any]]:
+        return asking.read_measurement(self.config, measurement, operator, noise)
+
     def decode(self, fields: dict[str, Tensor], task: Task) -> list[Any]:
         """PIL images; their `.info` holds index, label and caption where known. Texts where only a label or caption was asked."""
         n = len(fields["image"])

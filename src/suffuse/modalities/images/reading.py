@@ -8,7 +8,6 @@ import io
 import math
 import struct
 import warnings
-import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from suffuse.arrays import Arrays
 from suffuse.errors import DataError
 from suffuse.files import check_file, check_memory
 from suffuse.modalities.images.decoding import SUFFIXES, grey_levels, lay_on, open_picture
@@ -176,40 +176,20 @@ def _open_all(rows: Iterable[tuple[str, Any, str | None, str | None]], alpha: st
 
 # -- arrays -----------------------------------------------------------------------------------------------------------
 def _from_numpy(path: Path, alpha: str | None, split: str) -> Pictures:
-    check_memory(2 * path.stat().st_size, str(path))
-    try:
-        if path.suffix == ".npy":
-            return from_array(np.load(path, mmap_mode="r", allow_pickle=False), None, str(path), alpha)
-        with zipfile.ZipFile(path) as archive:
-            total = sum(item.file_size for item in archive.infolist())
-        check_memory(2 * total, str(path))
-        with np.load(path, allow_pickle=False) as archive:
-            order = lambda names: sorted(names, key=lambda n: split not in n)  # noqa: E731
-            pictures = next((n for n in order(PICTURE_NAMES) if n in archive.files), None)
-            labels = next((n for n in order(LABEL_NAMES) if n in archive.files), None)
-            captions = next((n for n in CAPTION_NAMES if n in archive.files), None)
-            if pictures is None:
-                raise DataError(f"{path} holds {', '.join(archive.files) or 'nothing'}; call the array of pictures 'images'")
-            found = from_array(archive[pictures], archive[labels] if labels else None, str(path), alpha)
-            if captions:
-                found.captions = [str(text) or None for text in archive[captions]]
-            return found
-    except (
-        OSError,
-        ValueError,
-        EOFError,
-        KeyError,
-        zipfile.BadZipFile,
-        zlib.error,
-        struct.error,
-        SyntaxError,
-    ) as error:
-        detail = (
-            "it holds pickled objects, which are never loaded"
-            if "pickle" in str(error) or "Python objects" in str(error)
-            else str(error)[:100]
-        )
-        raise DataError(f"{path} cannot be read as a NumPy file: {detail}") from None
+    arrays = Arrays(path, mmap=True)
+    if arrays.single:
+        return from_array(arrays[""], None, str(path), alpha)
+
+    def first(names: Iterable[str]) -> str | None:
+        return next((n for n in sorted(names, key=lambda n: split not in n) if n in arrays), None)
+
+    pictures, labels, captions = first(PICTURE_NAMES), first(LABEL_NAMES), first(CAPTION_NAMES)
+    if pictures is None:
+        raise DataError(f"{path} holds {', '.join(arrays) or 'nothing'}; call the array of pictures 'images'")
+    found = from_array(arrays[pictures], arrays[labels] if labels else None, str(path), alpha)
+    if captions:
+        found.captions = [str(text) or None for text in arrays[captions]]
+    return found
 
 
 def from_array(array: np.ndarray, labels: Any, name: str, alpha: str | None = None) -> Pictures:
