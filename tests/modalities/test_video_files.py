@@ -87,7 +87,7 @@ def test_refusals(tmp_path):
     with pytest.raises(DataError, match="frame size changes from 8 x 8 to 8 x 9 at frame 1"):
         read_clip(folder)
     np.savez(tmp_path / "o.npz", video=np.array([{}], dtype=object))
-    with pytest.raises(DataError, match="not a readable"):
+    with pytest.raises(DataError, match="cannot be read as"):
         read_arrays(tmp_path / "o.npz")
 
 

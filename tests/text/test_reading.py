@@ -69,7 +69,7 @@ def test_other_bad_sources(tmp_path):
     (tmp_path / "x.parquet").write_bytes(b"PAR1 not really")
     with pytest.raises(DataError, match="not a Parquet file"):
         texts(tmp_path / "x.parquet")
-    with pytest.raises(DataError, match="not a plain .npy"):
+    with pytest.raises(DataError, match="cannot be read as a NumPy file"):
         np.save(tmp_path / "x.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
         texts(tmp_path / "x.npy")
     with pytest.raises(DataError, match="encoding .latin-9x. is not known"):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Sequence
+from typing import Any
 
 from suffuse.errors import AskError, SuffuseError
 
@@ -15,7 +17,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit code: 0; 2 for what a person can mend, 130 after Ctrl-C, 1 for our mistakes."""
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        return run(words)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.filterwarnings("default", category=UserWarning, module=r"suffuse\b")
+            warnings.showwarning = note
+            return run(words)
     except SuffuseError as error:
         return complain(str(error), BAD_INPUT)
     except KeyboardInterrupt:
@@ -48,6 +54,11 @@ def run(words: list[str]) -> int:
         return sugar.run(words)
     arguments = parser.parse(words)
     return arguments.run(arguments) or 0
+
+
+def note(message: Warning | str, *_: Any, **__: Any) -> None:
+    """Warnings of our own rooms, such as skipped files, as one line each; those of libraries are not shown."""
+    print("suffuse: note: " + " ".join(str(message).split()), file=sys.stderr)
 
 
 def complain(sentence: str, code: int) -> int:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from suffuse.arrays import Arrays
 from suffuse.errors import DataError
 from suffuse.files import atomic_write, check_memory
 
@@ -127,23 +127,12 @@ def read_grids(source: str | Path) -> tuple[np.ndarray, np.ndarray | None, bool]
     Keys: voxels (0/1, bool or uint8) or sdf (float distances in cells, negative inside); label. Raises DataError.
     """
     path = Path(source)
-    try:
-        if path.suffix.lower() == ".npy":
-            check_memory(2 * path.stat().st_size, path.name)
-            array, labels, key = np.load(path, allow_pickle=False), None, "voxels"
-        else:
-            with zipfile.ZipFile(path) as parts:
-                check_memory(2 * sum(part.file_size for part in parts.infolist()), path.name)
-            with np.load(path, allow_pickle=False) as loaded:
-                key = next((k for k in ("sdf", "grid", "voxels", "occupancy") if k in loaded.files), None)
-                if key is None:
-                    raise DataError(
-                        f"{path.name}: no array named voxels or sdf; it holds {', '.join(loaded.files) or 'nothing'}."
-                    )
-                array = loaded[key]
-                labels = next((loaded[k].reshape(-1) for k in ("label", "labels") if k in loaded.files), None)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path.name}: not a readable NumPy file ({error}).") from error
+    arrays = Arrays(path)
+    key = "" if arrays.single else next((k for k in ("sdf", "grid", "voxels", "occupancy") if k in arrays), None)
+    if key is None:
+        raise DataError(f"{path.name}: no array named voxels or sdf; it holds {', '.join(arrays) or 'nothing'}.")
+    array, key = arrays[key], key or "voxels"
+    labels = next((arrays[k].reshape(-1) for k in ("label", "labels") if k in arrays), None)
     if array.ndim == 3:
         array = array[None]
     if array.ndim == 5 and array.shape[1] == 1:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from suffuse.arrays import Arrays
 from suffuse.errors import DataError
 
 OPENERS = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
@@ -100,11 +101,7 @@ def _from_path(path: Path, text: str, label: str, encoding: str) -> Iterator[Doc
     if kind == ".parquet":
         yield from _from_rows(_parquet(path, text, label), text, label, f"{path.name} row")
     elif kind == ".npy":
-        try:
-            array = np.load(path, allow_pickle=False)
-        except (ValueError, OSError) as e:
-            raise DataError(f"{path} is not a plain .npy array: {e}") from e
-        yield from documents(array)
+        yield from documents(Arrays(path)[""])
     elif kind in (".jsonl", ".ndjson"):
         yield from _from_rows(_json_lines(path, encoding), text, label, f"{path.name} line")
     elif kind == ".json":
