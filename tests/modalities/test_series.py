@@ -217,6 +217,7 @@ def test_bad_questions_get_one_sentence(model):
         (lambda: model.sample(1, horizon=3), "needs given"),
         (lambda: model.sample(1, colour=3), "'colour'"),
         (lambda: model.anomaly(frame, folds=1), "at least 2"),
+        (lambda: model.forecast(frame, 3, stps=2), "no setting 'stps'"),
     ):
         with pytest.raises((AskError, DataError), match=words):
             ask()

@@ -10,12 +10,15 @@ import numpy as np
 import torch
 
 from suffuse.diffusion.state import Start, Task
+from suffuse.errors import AskError
 from suffuse.modalities.series import scaling
 from suffuse.modalities.series.panel import Record
 from suffuse.modalities.series.windows import Window, collate, cut, scale_record
 
 TOKENS = 60_000
 """At most this many (sample, node, time) tokens go through the network at once."""
+
+SETTINGS = ("steps", "solver", "stochasticity", "path", "progress")
 
 
 @dataclass
@@ -63,6 +66,11 @@ def fill(model: Any, records: list[Record], samples: int = 100, seed: int = 0, *
     Long records are answered window by window from the left, each window given what its own sample holds so far, so a
     sample is one consistent path. Stretches with nothing known for longer than the trained horizon are rolled out (told).
     """
+    for name in how:
+        if name not in SETTINGS:
+            raise AskError(
+                f"there is no setting '{name}'; besides the verb's own there are {', '.join(SETTINGS)} and seed"
+            )
     config = model.modality.config
     size, horizon = config["window"], config["horizon"]
     walks = []

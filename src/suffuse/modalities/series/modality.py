@@ -227,7 +227,7 @@ def learn_config(panel: Panel, columns: dict[str, Any], options: dict[str, Any])
         "horizon": horizon,
         "season": int(season) if season else None,
         "transform": transform,
-        "scaling": scaling.learn(panel, transform),
+        "scaling": scaling.learn(panel, transform, window),
         "noise": noise,
         "noise_scale": float(options.get("noise_scale", max(2.0, window / 12))),
         "adjacency": frames.adjacency(options.get("adjacency"), options.get("positions"), len(panel.nodes)),

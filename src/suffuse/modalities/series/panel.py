@@ -84,7 +84,7 @@ def _parse_dates(column: Any, name: str) -> Any:
     import pandas as pd
 
     text = column.astype(str).str.strip()
-    aware = text.map(lambda s: bool(re.search(r"(\d(Z|UTC)|[ T]\d\d:\d\d.*[+-]\d\d:?\d\d)$", s)))
+    aware = text.map(lambda s: bool(re.search(r"(\d(Z|UTC)|[ T]\d\d:\d\d.*[+-]\d\d:?\d\d)$", str(s))))
     if aware.any() and not aware.all():
         raise DataError(
             f"the time column '{name}' mixes times with and without a time zone (row {int(np.argmin(aware))} has none)"

@@ -45,12 +45,14 @@ def moments(values: np.ndarray) -> tuple[float, float]:
     return centre, scale if scale > 1e-9 * max(1.0, abs(centre)) else 1.0
 
 
-def learn(panel: Panel, transform: str) -> dict[str, Any]:
-    """Centre and scale: per node ("nodes"), or per series ("ids") when each series is separate and has one variable."""
+def learn(panel: Panel, transform: str, window: int) -> dict[str, Any]:
+    """Centre and scale: per node ("nodes"); also per series ("ids") when series are separate, have one variable and are at
+    least three windows long, so that a series' own moments give nothing away about what follows in a window."""
     records = [(r.id, forward(r.values, transform)) for r in panel.records]
     nodes = [moments(np.concatenate([v[k] for _, v in records])) for k in range(len(panel.nodes))]
     answer: dict[str, Any] = {"nodes": [list(m) for m in nodes]}
-    if panel.layout == "separate" and len(panel.nodes) == 1:
+    typical = np.median([len(r.times) for r in panel.records])
+    if panel.layout == "separate" and len(panel.nodes) == 1 and typical >= 3 * window:
         answer["ids"] = {id: list(moments(v[0])) for id, v in records}
     answer["covariates"] = {
         **{
