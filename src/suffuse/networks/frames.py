@@ -54,19 +54,19 @@ class FrameAttention(nn.Module):
 class TapHead(nn.Module):
     """Filters the noisy complex input across frames with taps that the features choose.
 
-    forward(h (B, T, width), x (B, 2F, T), real parts first) -> (B, 2F, T). The taps start at zero.
+    forward(h (B, T / patch, width), x (B, 2F, T), real parts first) -> (B, 2F, T). The taps start at zero.
     """
 
-    def __init__(self, width: int, channels: int, taps: int = 5, rank: int = 64):
+    def __init__(self, width: int, channels: int, taps: int = 5, rank: int = 64, patch: int = 1):
         super().__init__()
         if channels % 2 or taps % 2 == 0:
             raise ValueError(f"a filter head needs complex channels and an odd number of taps, got {channels}, {taps}")
         self.taps, self.bins = taps, channels // 2
-        self.down, self.up = nn.Linear(width, rank), zero_init(nn.Linear(rank, channels * taps))
+        self.down, self.up = nn.Linear(width, rank * patch), zero_init(nn.Linear(rank, channels * taps))
 
     def forward(self, h: Tensor, x: Tensor) -> Tensor:
-        b, t, _ = h.shape
-        weight = self.up(self.down(h)).view(b, t, self.taps, 2, self.bins)
+        b, t = h.shape[0], x.shape[-1]
+        weight = self.up(self.down(h).view(b, t, -1)).view(b, t, self.taps, 2, self.bins)
         x = F.pad(x.transpose(1, 2).to(h.dtype), (0, 0, self.taps // 2, self.taps // 2)).view(b, -1, 2, self.bins)
         real = imaginary = 0
         for k in range(self.taps):
@@ -84,6 +84,7 @@ class FrameNetwork(nn.Module):
     unanswered: frame fields that are seen only; raw has no entry for them.
     attention: after which blocks (0, 1, ...) attention over all frames follows. taps: filter length by complex field whose
     filtered values are added to the answer for `filters[field]` (default: for itself).
+    patch: so many adjacent frames make one token (a time axis that is no multiple of it is padded).
     context may hold "exists:FIELD" of a frame field, (B, 1, T): frames that are padding are kept at zero and not attended to.
     """
 
@@ -102,25 +103,28 @@ class FrameNetwork(nn.Module):
         filters: dict[str, str] | None = None,
         rank: int = 64,
         cond: int = 64,
+        patch: int = 1,
     ):
         super().__init__()
         classes, taps = classes or {}, taps or {}
-        self.channels, self.classes = dict(channels), dict(classes)
+        self.channels, self.classes, self.patch = dict(channels), dict(classes), patch
         self.answered = [f for f in channels if f not in unanswered]
         names = [*channels, *classes]
-        self.inputs = nn.ModuleDict({f: nn.Linear(c, width) for f, c in channels.items()})
+        self.inputs = nn.ModuleDict({f: nn.Linear(patch * c, width) for f, c in channels.items()})
         self.tokens = nn.ModuleDict({f: nn.Embedding(k + 1, cond) for f, k in classes.items()})
         self.levels = nn.ModuleDict({f: LevelEmbedding(cond) for f in names})
         self.targets = nn.ModuleDict({f: LevelEmbedding(cond) for f in names})
         for embedding in self.targets.values():
             zero_init(embedding.mlp[-1])
         self.frame_level = nn.ModuleDict({f: LevelEmbedding(cond // 2, features=16, highest=8.0) for f in channels})
-        self.groups = nn.ModuleDict({f: nn.Linear(cond // 2 + min(GROUPS, c), width) for f, c in channels.items()})
+        self.groups = nn.ModuleDict(
+            {f: nn.Linear(cond // 2 + patch * min(GROUPS, c), width) for f, c in channels.items()}
+        )
         self.blocks = nn.ModuleList(FrameBlock(width, cond, kernel, expansion) for _ in range(depth))
         self.attention = nn.ModuleDict({str(i): FrameAttention(width, cond, heads) for i in sorted(set(attention))})
         self.norm = AdaptiveNorm(width, cond, gated=False)
-        self.outputs = nn.ModuleDict({f: zero_init(nn.Linear(width, channels[f])) for f in self.answered})
-        self.taps = nn.ModuleDict({f: TapHead(width, channels[f], n, rank) for f, n in taps.items()})
+        self.outputs = nn.ModuleDict({f: zero_init(nn.Linear(width, patch * channels[f])) for f in self.answered})
+        self.taps = nn.ModuleDict({f: TapHead(width, channels[f], n, rank, patch) for f, n in taps.items()})
         self.filters = {f: [s for s in taps if (filters or {}).get(s, s) == f] for f in self.answered}
         self.logits = nn.ModuleDict({f: zero_init(nn.Linear(width, k)) for f, k in classes.items()})
 
@@ -135,12 +139,17 @@ class FrameNetwork(nn.Module):
             total = total + self.tokens[name](x[name][:, 0])
         return F.silu(total)[:, None]
 
+    def tokens_of(self, x: Tensor) -> Tensor:
+        """(B, T, C) -> (B, T / patch, patch C)."""
+        return x.reshape(x.shape[0], -1, self.patch * x.shape[2])
+
     def frames(self, name: str, x: Tensor, level: Tensor) -> Tensor:
-        """One field with its level map as features: (B, T, width)."""
-        h = self.inputs[name](x.transpose(1, 2).to(self.inputs[name].weight.dtype))
+        """One field with its level map as features: (B, T / patch, width)."""
+        h = self.inputs[name](self.tokens_of(x.transpose(1, 2).to(self.inputs[name].weight.dtype)))
         count = min(GROUPS, self.channels[name])
         half = level[:, : level.shape[1] // 2] if name in self.taps and level.shape[1] > 1 else level
         coarse = F.adaptive_avg_pool1d(half.float().transpose(1, 2), count)  # (B, 1 or T, groups)
+        coarse = coarse.repeat(1, 1, self.patch) if coarse.shape[1] == 1 else self.tokens_of(coarse)
         embedded = self.frame_level[name](coarse.mean(-1))
         return h + self.groups[name](torch.cat([embedded, coarse.to(embedded.dtype)], dim=-1))
 
@@ -152,10 +161,16 @@ class FrameNetwork(nn.Module):
         targets: dict[str, Tensor] | None = None,
     ) -> dict[str, Tensor]:
         exists = next((v for f in self.channels if (v := (context or {}).get(f"exists:{f}")) is not None), None)
+        total = next(x[f].shape[-1] for f in self.channels)
+        rest = -total % self.patch
+        if rest:
+            x = {f: F.pad(v, (0, rest)) if f in self.channels else v for f, v in x.items()}
+            levels = {f: _stretch(v, rest) if f in self.channels else v for f, v in levels.items()}
+            exists = F.pad(torch.ones(1, 1, total) if exists is None else exists.float(), (0, rest))
         cond = self.condition(x, levels, targets)
         h = sum(self.frames(f, x[f], levels[f]) for f in self.channels)
         if exists is not None:
-            exists = exists[:, :1].transpose(1, 2).to(h.dtype)
+            exists = self.tokens_of(exists[:, :1].transpose(1, 2).to(h.dtype)).amax(-1, keepdim=True)
         for i, block in enumerate(self.blocks):
             h = block(h, cond, exists)
             if str(i) in self.attention:
@@ -163,10 +178,16 @@ class FrameNetwork(nn.Module):
         h, _ = self.norm(h, cond)
         raw = {}
         for name in self.answered:
-            raw[name] = self.outputs[name](h).transpose(1, 2)
+            raw[name] = self.outputs[name](h).reshape(h.shape[0], -1, self.channels[name]).transpose(1, 2)
             for source in self.filters.get(name, ()):
                 raw[name] = raw[name] + self.taps[source](h, x[source])
+            raw[name] = raw[name][..., :total]
         if self.classes:
             mean = h.mean(1) if exists is None else (h * exists).sum(1) / exists.sum(1).clamp(min=1)
             raw |= {name: head(mean)[:, None] for name, head in self.logits.items()}
         return raw
+
+
+def _stretch(level: Tensor, rest: int) -> Tensor:
+    """A level map with its last frame repeated `rest` times, where it has a time axis."""
+    return level if level.shape[-1] == 1 else F.pad(level, (0, rest), mode="replicate")

@@ -30,9 +30,7 @@ def tell(sentence: str) -> None:
 
 def is_sound(value: Any) -> bool:
     """A pair (samples, rate), or the path of a file."""
-    if isinstance(value, (str, Path)):
-        return True
-    return isinstance(value, (tuple, list)) and len(value) == 2 and np.ndim(value[0]) >= 1 and np.ndim(value[1]) == 0
+    return isinstance(value, (str, Path)) or waves.is_pair(value)
 
 
 def sound(value: Any, rate: int, holes: bool = False) -> np.ndarray:
@@ -104,11 +102,13 @@ def request(
             room = (modality.length - 1) * s.hop / modality.rate
             raise AskError(f"this model makes clips of at most {room:.2f} s, and {max(lengths) / modality.rate:.2f} s were asked")
         total = modality.length
-    check_memory(n * total * (2 * s.bins + s.bands) * 4 * 16, f"{n} samples of {total * s.hop / modality.rate:.0f} s", error=AskError)
+    needed = n * total * (2 * s.bins + s.bands) * 4 * 16
+    check_memory(needed, f"{n} samples of {total * s.hop / modality.rate:.0f} s", error=AskError)
 
     x: dict[str, Tensor] = {"frames": torch.zeros(n, 2 * s.bins, total), "mel": torch.zeros(n, s.bands, total)}
     levels: dict[str, Tensor] = {"frames": torch.ones(n, 1, 1), "mel": torch.ones(n, 1, 1)}
-    context = {"samples": torch.tensor(lengths).expand(n)[:, None].clone(), "gain": torch.tensor(gains).float().expand(n)[:, None].clone()}
+    sizes, gain = torch.tensor(lengths), torch.tensor(gains, dtype=torch.float32)
+    context = {"samples": sizes.expand(n)[:, None].clone(), "gain": gain.expand(n)[:, None].clone()}
     if known["wave"]:
         padded, hole = _padded(known["wave"], (total - 1) * s.hop)
         x["frames"], x["mel"] = (_repeat(v, n) for v in s.encode(padded))

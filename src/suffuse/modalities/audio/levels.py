@@ -15,7 +15,7 @@ def start(modality: Any, task: str, batch: Batch, random: Random, step: int) -> 
     """Levels and held entries of one task for a batch. Labels that are not asked are given or held, half and half; a label
     whose truth is not observed is held."""
     size, index = len(batch), batch.index
-    frames, mel = batch.x["frames"], batch.x["mel"]
+    frames = batch.x["frames"]
     one = torch.ones(size, 1, 1)
     levels, held = {"frames": one, "mel": one}, {}
     if task == "vocode":

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from suffuse.diffusion.process import Categorical, Gaussian, Joint
@@ -136,11 +135,12 @@ class Audio(Modality):
     # -- the model's parts --------------------------------------------------------------------------------------
     def joint(self) -> Joint:
         """The mel's warp brings it down ahead of the frames on the shared clock: outlines first, phases last."""
-        fields: dict[str, Any] = {"frames": Gaussian(), "mel": Gaussian(warp=3.0)}
+        fields: dict[str, Any] = {"frames": Gaussian(), "mel": Gaussian(warp=2.0)}
         if self.paired:
             fields["noisy"] = Gaussian()
         fields |= {name: Categorical(len(known)) for name, known in self.classes.items()}
-        return Joint(fields, {"mel": 0.5} | {name: 0.05 for name in self.classes})
+        weights = {"frames": 0.5, "mel": 1.0} if self.classes else {"mel": 0.3}
+        return Joint(fields, weights | {name: 0.05 for name in self.classes})
 
     def network(self) -> nn.Module:
         from suffuse.modalities.audio.network import AudioNetwork

@@ -11,7 +11,7 @@ from suffuse.errors import AskError
 from suffuse.modalities.audio.stft import Spectral
 from suffuse.networks.frames import FrameNetwork
 
-OPTIONS = ("width", "depth", "kernel", "expansion", "attention", "heads", "taps", "rank", "cond", "view")
+OPTIONS = ("width", "depth", "kernel", "expansion", "attention", "heads", "taps", "rank", "cond", "patch", "view")
 
 
 class AudioNetwork(nn.Module):
@@ -29,6 +29,13 @@ class AudioNetwork(nn.Module):
             if name not in OPTIONS:
                 raise AskError(f"'{name}' is no option of the audio network; known are {', '.join(OPTIONS)}")
         self.spectral, self.paired = spectral, paired
+        attention = options.pop("attention", ())
+        if isinstance(attention, (str, int)):
+            attention = str(attention).split(",")
+        try:
+            options["attention"] = sorted({int(a) for a in attention})
+        except (TypeError, ValueError):
+            raise AskError(f"attention names blocks by their numbers, such as 1,3, not {attention!r}") from None
         view, taps = options.pop("view", True), options.pop("taps", 3)
         frames = 2 * spectral.bins
         channels, unanswered = {"frames": frames, "mel": spectral.bands}, []

@@ -174,9 +174,7 @@ def arrays_of(source: Any) -> tuple[list[Entry], list[tuple[np.ndarray, int]]]:
     if not isinstance(source, (tuple, list, dict)):
         raise DataError(f"sound is a file, a folder, (samples, rate) or a list of those, not {type(source).__name__}")
 
-    def pair(value: Any) -> bool:
-        return isinstance(value, (tuple, list)) and len(value) == 2 and np.ndim(value[0]) >= 1 and np.ndim(value[1]) == 0
-
+    pair = waves.is_pair
     if isinstance(source, dict):
         named = [(str(label), item) for label, items in source.items() for item in ([items] if pair(items) else items)]
     else:
