@@ -98,7 +98,7 @@ def read_clip(source: str | Path, most: int = MAX_FRAMES, start: int = 0, count:
 
 
 def _read_moving(path: Path, most: int, start: int, count: int | None) -> Clip:
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     try:
         with Image.open(path) as image:
@@ -118,7 +118,9 @@ def _read_moving(path: Path, most: int, start: int, count: int | None) -> Clip:
                     back.alpha_composite(frame)
                     frame = back.convert("RGB")
                 frames.append(np.asarray(frame))
-    except (UnidentifiedImageError, OSError, EOFError, ValueError, SyntaxError) as error:
+    except DataError:
+        raise
+    except Exception as error:  # PIL's plug-ins raise IndexError, struct.error and others on damaged files
         raise DataError(f"{path.name}: a broken or truncated {path.suffix[1:].upper()} file ({error}).") from error
     unit = math.gcd(*times) if times else 100
     repeats = [t // unit for t in times]
@@ -143,9 +145,9 @@ def container_frames(path: Path) -> Iterator[tuple[np.ndarray, float]]:
                 form = "gray" if frame.format.name.startswith("gray") else "rgb24"
                 pixels = frame.to_ndarray(format=form)
                 yield (pixels[..., None] if form == "gray" else pixels), fps
-    except av.FFmpegError as error:
+    except (av.FFmpegError, ValueError, OverflowError, MemoryError) as error:
         raise DataError(
-            f"{path.name}: a broken or truncated container ({error.strerror or type(error).__name__})."
+            f"{path.name}: a broken or truncated container ({getattr(error, "strerror", None) or type(error).__name__})."
         ) from error
 
 
@@ -164,9 +166,9 @@ def _read_container(path: Path, most: int, start: int, count: int | None) -> Cli
                         path.name,
                         most,
                     )
-    except av.FFmpegError as error:
+    except (av.FFmpegError, ValueError, OverflowError, MemoryError) as error:
         raise DataError(
-            f"{path.name}: a broken or truncated container ({error.strerror or type(error).__name__})."
+            f"{path.name}: a broken or truncated container ({getattr(error, "strerror", None) or type(error).__name__})."
         ) from error
     frames, fps = [], 25.0
     for number, (frame, fps) in enumerate(container_frames(path)):  # noqa: B007
@@ -188,7 +190,7 @@ def frame_files(folder: Path) -> list[Path]:
 
 
 def _read_folder(folder: Path, most: int, start: int, count: int | None) -> Clip:
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     files = frame_files(folder)[start:][:count]
     if not files:
@@ -200,7 +202,9 @@ def _read_folder(folder: Path, most: int, start: int, count: int | None) -> Clip
                 if number == 0:
                     _limit(len(files), image.height, image.width, folder.name, most)
                 frames.append(np.asarray(image.convert("RGB")))
-        except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        except DataError:
+            raise
+        except Exception as error:
             raise DataError(f"{folder.name}/{path.name}: a broken picture ({error}).") from error
     fps = 8.0
     if (folder / "fps.txt").is_file():
