@@ -147,7 +147,7 @@ def container_frames(path: Path) -> Iterator[tuple[np.ndarray, float]]:
                 yield (pixels[..., None] if form == "gray" else pixels), fps
     except (av.FFmpegError, ValueError, OverflowError, MemoryError) as error:
         raise DataError(
-            f"{path.name}: a broken or truncated container ({getattr(error, "strerror", None) or type(error).__name__})."
+            f"{path.name}: a broken or truncated container ({getattr(error, 'strerror', None) or type(error).__name__})."
         ) from error
 
 
@@ -168,7 +168,7 @@ def _read_container(path: Path, most: int, start: int, count: int | None) -> Cli
                     )
     except (av.FFmpegError, ValueError, OverflowError, MemoryError) as error:
         raise DataError(
-            f"{path.name}: a broken or truncated container ({getattr(error, "strerror", None) or type(error).__name__})."
+            f"{path.name}: a broken or truncated container ({getattr(error, 'strerror', None) or type(error).__name__})."
         ) from error
     frames, fps = [], 25.0
     for number, (frame, fps) in enumerate(container_frames(path)):  # noqa: B007
