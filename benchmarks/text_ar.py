@@ -1,9 +1,9 @@
-"""The left-to-right peer of the text benchmark: a causal transformer of the same layers, size and training, with a key-value cache.
+"""The left-to-right peer of the text benchmark: a causal transformer of the same layers, size and training, with a cache.
 
     python benchmarks/text_ar.py TRAIN.txt -o ar.pt --minutes 12 --dim 176 --depth 4 --heads 4 --length 128
 
-It shares its layers with the masked model (same block, same rotary positions, tied embeddings), so that the comparison is one of the
-objective and of the order, not of the architecture. It is no part of the package.
+It shares its layers with the masked model (same block, same rotary positions, tied embeddings), so that the comparison
+is one of the objective and of the order, not of the architecture. It is no part of the package.
 """
 
 from __future__ import annotations
@@ -82,7 +82,9 @@ class LeftToRightModel(nn.Module):
         return F.cross_entropy(self.forward(self.shifted(text)).transpose(1, 2), text, reduction="none")
 
 
-def train(source: str, minutes: float, dim: int, depth: int, heads: int, length: int, batch: int, rate: float, seed: int = 0):
+def train(
+    source: str, minutes: float, dim: int, depth: int, heads: int, length: int, batch: int, rate: float, seed: int = 0
+):
     """The masked trainer's recipe (Muon, warm-up, decay to zero, the same clock), on next-token cross-entropy."""
     torch.set_num_threads(1)
     made, data = Text.read(source, length=length, form="packed")
@@ -110,7 +112,11 @@ def train(source: str, minutes: float, dim: int, depth: int, heads: int, length:
 def save(path: Path, model: LeftToRightModel, made: Text, notes: dict, sizes: dict) -> None:
     from safetensors.torch import save_file
 
-    save_file(model.state_dict(), str(path), {"made": json.dumps({"vocabulary": made.vocabulary.config, "sizes": sizes, "notes": notes})})
+    save_file(
+        model.state_dict(),
+        str(path),
+        {"made": json.dumps({"vocabulary": made.vocabulary.config, "sizes": sizes, "notes": notes})},
+    )
 
 
 def load(path: Path) -> tuple[LeftToRightModel, Vocabulary, dict]:

@@ -44,7 +44,9 @@ def tang(data: Path, out: Path) -> None:
                 label = "five" if width == 5 else "seven"
                 parts = [lines] if len(lines) == 4 else [] if held else [lines[:4], lines[4:]]
                 for part in parts:
-                    (test if held else train).append({"text": _poem(part), "label": label, "author": poem["author"], "whole": len(lines) == 4})
+                    (test if held else train).append(
+                        {"text": _poem(part), "label": label, "author": poem["author"], "whole": len(lines) == 4}
+                    )
     seen = {r["text"] for r in train}
     test = [r for r in test if r["text"] not in seen]
     judge = [r for r in judge if r["text"] not in seen]
@@ -90,7 +92,10 @@ def english(data: Path, out: Path) -> None:
             ("fairy", (out / f"fairy_{name}.txt").read_text()),
             ("wikipedia", letters((out / f"wiki27_{name}.txt").read_text())[:1_000_000]),
         ):
-            rows += [{"text": source[i : i + 128], "label": label} for i in range(0, len(source) - 128, 64 if name == "train" else 128)]
+            rows += [
+                {"text": source[i : i + 128], "label": label}
+                for i in range(0, len(source) - 128, 64 if name == "train" else 128)
+            ]
         (out / f"sources_{name}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
         print(f"sources_{name}: {len(rows)} windows;", {n: len(v) for n, v in wiki.items()}, "wiki pages")
 

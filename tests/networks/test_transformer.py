@@ -19,7 +19,9 @@ def test_new_blocks_are_the_identity():
     x = torch.randn(2, 5, 32)
     plain, adaptive = TokenTransformer(32, 2, 4), TokenTransformer(32, 2, 4, cond=8)
     assert torch.allclose(plain(x), plain.norm(x))
-    assert torch.allclose(adaptive(x, torch.randn(2, 1, 8)), torch.nn.functional.rms_norm(x, (32,), eps=1e-6), atol=1e-6)
+    assert torch.allclose(
+        adaptive(x, torch.randn(2, 1, 8)), torch.nn.functional.rms_norm(x, (32,), eps=1e-6), atol=1e-6
+    )
 
 
 def test_first_step_of_training_moves_every_branch():

@@ -10,11 +10,15 @@ from suffuse.diffusion.random import Random
 from suffuse.errors import AskError, DataError
 from suffuse.modalities.text import Text
 from suffuse.modalities.text.scoring import chain_score, exact_count_bound, monte_carlo_bound
-from suffuse.modalities.text.verbs import known_batch
 from suffuse.training.tasks import mixed_start
 
 TINY = {"dim": 32, "depth": 2, "heads": 4}
-LINES = [f"{a} {b} {c}" for a in ("the cat", "a dog", "my hen") for b in ("sees", "likes") for c in ("you", "him", "fish", "me")] * 2
+LINES = [
+    f"{a} {b} {c}"
+    for a in ("the cat", "a dog", "my hen")
+    for b in ("sees", "likes")
+    for c in ("you", "him", "fish", "me")
+] * 2
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +46,9 @@ def test_training_maps_mask_what_they_say():
             assert (count >= 1).all() and (count <= real.sum(1)).all() and not (level.bool() & ~real).any()
         again = made.start(task, data.batch(torch.arange(8, 12)), Random(0), 3)
         width = again.levels["text"].shape[1]
-        assert torch.equal(again.levels["text"].bool() & real[8:12, :width], level.bool()[8:12, :width] & real[8:12, :width])
+        assert torch.equal(
+            again.levels["text"].bool() & real[8:12, :width], level.bool()[8:12, :width] & real[8:12, :width]
+        )
     assert made.start("unlabelled", batch, Random(0), 3).held["label"].all()
     assert mixed_start(made, made.tasks, batch, Random(0), 0).levels["text"].shape == real.shape
 
@@ -61,7 +67,9 @@ def test_it_learns_and_obeys(lines):
     assert all(s[1:4] == " do" and len(s) == 15 for s in lines.sample(4, "_ do__ sees ___", steps=8))
     by_label = lines.sample(8, {"label": "cat"}, steps=12)
     assert sum("cat" in s for s in by_label) >= 6
-    assert lines.predict([{"text": "my hen sees me", "label": "cat"}], "label")[0, 0].argmax() == lines.modality.labels.index("hen")
+    assert lines.predict([{"text": "my hen sees me", "label": "cat"}], "label")[
+        0, 0
+    ].argmax() == lines.modality.labels.index("hen")
 
 
 def test_sample_seven_is_sample_seven(lines):

@@ -7,7 +7,16 @@ import pytest
 import torch
 
 from suffuse.diffusion.objectives.denoising import denoising_loss
-from suffuse.diffusion.orders import Ancestral, Blocks, Confidence, EntropyBounded, Even, FirstHitting, LeftToRight, Remask
+from suffuse.diffusion.orders import (
+    Ancestral,
+    Blocks,
+    Confidence,
+    EntropyBounded,
+    Even,
+    FirstHitting,
+    LeftToRight,
+    Remask,
+)
 from suffuse.diffusion.path import Clock
 from suffuse.diffusion.process import Categorical, Joint
 from suffuse.diffusion.random import Random
@@ -21,14 +30,18 @@ STATES = torch.tensor(list(itertools.product(range(CLASSES), repeat=LENGTH)))
 
 def law() -> torch.Tensor:
     """A joint law with strong dependence: (27,) probabilities."""
-    return torch.softmax(3 * torch.randn(len(STATES), generator=torch.Generator().manual_seed(5), dtype=torch.float64), 0)
+    return torch.softmax(
+        3 * torch.randn(len(STATES), generator=torch.Generator().manual_seed(5), dtype=torch.float64), 0
+    )
 
 
 def exact(p: torch.Tensor):
     """The denoiser of the law: logits of each token given the visible ones, from a table of all 64 masked states."""
     table = torch.zeros(4**LENGTH, LENGTH, CLASSES, dtype=torch.float64)
     for code, seen in enumerate(itertools.product(range(CLASSES + 1), repeat=LENGTH)):
-        fits = torch.tensor([all(s in (CLASSES, v) for s, v in zip(seen, state, strict=True)) for state in STATES.tolist()])
+        fits = torch.tensor(
+            [all(s in (CLASSES, v) for s, v in zip(seen, state, strict=True)) for state in STATES.tolist()]
+        )
         mass = p * fits
         for place in range(LENGTH):
             for c in range(CLASSES):
@@ -78,7 +91,9 @@ def test_exact_orders_draw_the_law(order, steps):
 def test_opening_all_at_once_draws_the_product_of_marginals(order):
     p = law()
     marginal = [torch.stack([p[STATES[:, i] == c].sum() for c in range(CLASSES)]) for i in range(LENGTH)]
-    product = torch.stack([math.prod((marginal[i][s[i]] for i in range(LENGTH)), start=torch.tensor(1.0)) for s in STATES])
+    product = torch.stack(
+        [math.prod((marginal[i][s[i]] for i in range(LENGTH)), start=torch.tensor(1.0)) for s in STATES]
+    )
     assert 0.5 * (drawn(order, 1) - product).abs().sum() < 0.01
     assert 0.5 * (product - p).abs().sum() > 0.2  # so the tests above could have failed
 
@@ -122,7 +137,9 @@ def test_remask_probabilities_are_those_of_the_paper():
     n, eta, t, s = 200000, 0.7, 0.6, 0.5
     u = torch.rand(n, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     masked = u[:, :1] < t  # alpha = 1 - t
-    stay = Remask(eta).next(masked, torch.ones_like(masked), None, JOINT["text"], torch.tensor(t), torch.tensor(s), lambda kind: u[:, 1:])
+    stay = Remask(eta).next(
+        masked, torch.ones_like(masked), None, JOINT["text"], torch.tensor(t), torch.tensor(s), lambda kind: u[:, 1:]
+    )
     sigma = eta * min(1, s / (1 - t))
     assert stay[~masked].double().mean().item() == pytest.approx(sigma, abs=0.005)
     assert 1 - stay[masked].double().mean().item() == pytest.approx(((1 - s) - (1 - sigma) * (1 - t)) / t, abs=0.005)

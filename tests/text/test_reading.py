@@ -76,8 +76,8 @@ def test_other_bad_sources(tmp_path):
         texts(_text(tmp_path), encoding="latin-9x")
     with pytest.raises(DataError, match="item 2 has no label"):
         Text.read([{"text": "a", "label": "x"}, {"text": "b"}])
-    with pytest.raises(AskError, match="'depht' is no option"):
-        Text.read(["ab"] * 40, depht=3)
+    with pytest.raises(AskError, match="form must be one of"):
+        Text.read(["ab"] * 40, form="pages")
     with pytest.raises(DataError, match="neither 'characters'"):
         Text.read(["ab"] * 40, vocabulary="letters")
 

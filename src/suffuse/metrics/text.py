@@ -104,7 +104,9 @@ class KneserNey:
         # context_id[k][i]: the id of the k units before place i, shared with the ids of order k's table
         self.tables = []
         grams = {}
-        for n in range(1, self.order + 1):  # ids of n-grams ending at each real place, by joining ids of n - 1 units and one more
+        for n in range(
+            1, self.order + 1
+        ):  # ids of n-grams ending at each real place, by joining ids of n - 1 units and one more
             window = np.stack([flat[places - n + 1 + j] for j in range(n)], axis=1)
             grams[n] = window
         tables = []
@@ -116,7 +118,11 @@ class KneserNey:
             tables.append((unique, counts))
         for unique, counts in reversed(tables):  # from unigrams up
             n = unique.shape[1]
-            contexts, inverse = np.unique(unique[:, :-1], axis=0, return_inverse=True) if n > 1 else (np.zeros((1, 0), np.int64), np.zeros(len(unique), int))
+            contexts, inverse = (
+                np.unique(unique[:, :-1], axis=0, return_inverse=True)
+                if n > 1
+                else (np.zeros((1, 0), np.int64), np.zeros(len(unique), int))
+            )
             total = np.bincount(inverse, counts)
             kinds = np.bincount(inverse)
             ones, twos = (counts == 1).sum(), (counts == 2).sum()
@@ -155,7 +161,11 @@ class KneserNey:
 
     def distribution(self, context: Sequence[Any]) -> np.ndarray:
         """(classes,) probability of each next unit (index 0: an unseen one, then the units in sorted order)."""
-        past = ([0] * (self.order - 1) + [self.codes.get(u, 1) for u in context])[-(self.order - 1) :] if self.order > 1 else []
+        past = (
+            ([0] * (self.order - 1) + [self.codes.get(u, 1) for u in context])[-(self.order - 1) :]
+            if self.order > 1
+            else []
+        )
         windows = np.array([[*past, c] for c in range(1, self.classes + 1)])
         return self.probabilities(windows)
 

@@ -23,7 +23,9 @@ class Template:
         return len(self.tokens)
 
 
-def read_template(given: Any, vocabulary: Vocabulary, mark: str = "_", blank: int | Sequence[int] | None = None) -> Template:
+def read_template(
+    given: Any, vocabulary: Vocabulary, mark: str = "_", blank: int | Sequence[int] | None = None
+) -> Template:
     """A text with blanks, or a sequence of integers with -1 (or None) for unknown ones, as a template.
 
     A run of `mark` is a blank of as many tokens as it is long; `blank` gives the number of tokens of each blank instead: one
@@ -76,7 +78,9 @@ def _split(given: Any, vocabulary: Vocabulary, mark: str) -> list[int | np.ndarr
             raise AskError("a given sequence holds something other than whole numbers, -1 or None")
         if (values >= vocabulary.size).any():
             where = int((values >= vocabulary.size).argmax())
-            raise AskError(f"token {values[where]} at position {where} is outside 0 to {vocabulary.size - 1}, which the model knows")
+            raise AskError(
+                f"token {values[where]} at position {where} is outside 0 to {vocabulary.size - 1}, which the model knows"
+            )
         unknown, out, at = values < 0, [], 0
         for border in [*(np.flatnonzero(np.diff(unknown)) + 1), len(values)]:
             if border > at:
@@ -91,7 +95,9 @@ def _own_mask(given: str, vocabulary: Vocabulary, mark: str) -> str:
     for name in ("[MASK]", "<mask>", "<|mask|>"):
         if name in given:
             if name != vocabulary.mask:
-                other = f"its mask token is {vocabulary.mask!r}" if vocabulary.mask else "this tokenizer has no mask token"
+                other = (
+                    f"its mask token is {vocabulary.mask!r}" if vocabulary.mask else "this tokenizer has no mask token"
+                )
                 raise AskError(f"{name!r} stands in the template, but {other}: write blanks as {mark * 3}")
             given = given.replace(name, mark)
     return given
@@ -101,6 +107,7 @@ def fixed_tokens(force: Mapping[int, Any] | None, length: int, vocabulary: Vocab
     """Forced tokens {position: token} checked against the length; negative positions count from the end."""
     out = {}
     for position, what in (force or {}).items():
+        position = int(position) if isinstance(position, str) and position.lstrip("-").isdigit() else position
         if not isinstance(position, (int, np.integer)) or not -length <= position < length:
             raise AskError(f"a token is forced at position {position}, and the text has positions 0 to {length - 1}")
         out[int(position) % length] = vocabulary.token(what)
@@ -117,8 +124,13 @@ def forbidden_tokens(
     out = np.zeros((rows, vocabulary.size), dtype=bool)
     out[:, vocabulary.banned] = True
     for position, tokens in by_position.items():
-        known = vocabulary.symbols if vocabulary.kind == "characters" else None  # what it cannot write needs no forbidding
-        codes = [vocabulary.token(t) for t in tokens if known is None or not isinstance(t, str) or t == "<end>" or t in known]
+        position = int(position) if isinstance(position, str) and position.lstrip("-").isdigit() else position
+        known = (
+            vocabulary.symbols if vocabulary.kind == "characters" else None
+        )  # what it cannot write needs no forbidding
+        codes = [
+            vocabulary.token(t) for t in tokens if known is None or not isinstance(t, str) or t == "<end>" or t in known
+        ]
         if position is None:
             out[:, codes] = True
         elif not isinstance(position, (int, np.integer)) or not -length <= position < length:
@@ -126,7 +138,9 @@ def forbidden_tokens(
         else:
             out[int(position) % length, codes] = True
     if out.all(axis=1).any():
-        raise AskError(f"every token is forbidden at position {int(np.flatnonzero(out.all(axis=1))[0])}: nothing could be written")
+        raise AskError(
+            f"every token is forbidden at position {int(np.flatnonzero(out.all(axis=1))[0])}: nothing could be written"
+        )
     return out
 
 
@@ -138,7 +152,9 @@ def clash(tokens: np.ndarray, forced: Mapping[int, int], forbidden: np.ndarray, 
         if row[token]:
             raise AskError(f"the token {name!r} is both forced and forbidden at position {position}")
         if tokens[position] not in (-1, token):
-            raise AskError(f"{name!r} is forced at position {position}, where {vocabulary.pieces([tokens[position]])[0]!r} is given")
+            raise AskError(
+                f"{name!r} is forced at position {position}, where {vocabulary.pieces([tokens[position]])[0]!r} is given"
+            )
 
 
 def cut_at(text: Any, stop: Sequence[Any]) -> tuple[Any, bool]:

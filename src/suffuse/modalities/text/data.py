@@ -39,7 +39,9 @@ class TextData:
             self.begin = offsets[self.document] + (np.arange(len(self.document)) - first[self.document]) * self.stride
             self.size = np.full(len(self.document), length)
             if not len(self.document):
-                raise DataError(f"no document has {length} tokens (the longest {sizes.max(initial=0)}): pass a smaller length=")
+                raise DataError(
+                    f"no document has {length} tokens (the longest {sizes.max(initial=0)}): pass a smaller length="
+                )
         else:
             self.document = np.arange(len(sizes))
             self.begin, self.size = offsets[:-1], sizes

@@ -18,13 +18,10 @@ from suffuse.diffusion.state import Batch, Start, Task
 from suffuse.errors import AskError, DataError
 from suffuse.files import atomic_write
 from suffuse.modalities.contract import Modality
-from suffuse.modalities.text import asking, reading
+from suffuse.modalities.text import asking, preparing, reading
 from suffuse.modalities.text.data import TextData
 from suffuse.modalities.text.verbs import VERBS
 from suffuse.modalities.text.vocabulary import Vocabulary
-
-LONGEST_LINE = 512
-"""Documents longer than this are packed into windows unless told otherwise."""
 
 
 class Text(Modality):
@@ -51,7 +48,7 @@ class Text(Modality):
     @classmethod
     def recognises(cls, source: Any) -> float:
         if isinstance(source, (str, Path)) and (isinstance(source, Path) or len(source) < 4096):
-            return _path_score(Path(source))
+            return preparing.path_score(Path(source))
         if hasattr(source, "column_names") and "text" in source.column_names:
             return 0.9
         if hasattr(source, "columns"):
@@ -78,54 +75,67 @@ class Text(Modality):
         label: str = "label",
         encoding: str = "utf-8",
         streams: int = 0,
-        **network: Any,
+        dim: int | None = None,
+        depth: int | None = None,
+        heads: int | None = None,
+        rank: int | None = None,
     ) -> tuple[Text, TextData]:
         """Learn vocabulary, labels and lengths from training data.
 
         vocabulary: 'characters', 'bytes', 'integers', or the path of a tokenizers file. limit: keep the most frequent characters
         only; samples with others are left out ('lines') or hold an unknown token ('packed').
-        form: 'lines' (a text file gives one sample a line) or 'packed'; default: packed for text files, lines for short documents.
-        length: window, or longest sample (longer ones are left out). network: dim, depth, heads, rank.
+        form: 'lines' (a text file gives one sample a line) or 'packed'; default: packed for text files, else lines if short.
+        length: window, or longest sample (longer ones are left out). dim, depth, heads, rank: sizes of the network.
         Raises DataError in one sentence.
         """
-        unknown = set(network) - {"dim", "depth", "heads", "rank", "network"}
-        if unknown:
-            raise AskError(f"{sorted(unknown)[0]!r} is no option of text; known are vocabulary, limit, form, length, ending, "
-                           "prior, text, label, encoding, streams, dim, depth, heads, rank")
-        for name, value, allowed in (("form", form, (None, "lines", "packed")), ("ending", ending, ("length", "token")),
-                                     ("prior", prior, ("mask", "uniform"))):
+        for name, value, allowed in (
+            ("form", form, (None, "lines", "packed")),
+            ("ending", ending, ("length", "token")),
+            ("prior", prior, ("mask", "uniform")),
+        ):
             if value not in allowed:
                 raise AskError(f"{name} must be one of {', '.join(map(str, allowed))}, not {value!r}")
         found = list(reading.documents(source, text, label, encoding))
         if not found:
             raise DataError("the source is empty: there is nothing to learn from")
         integers = not isinstance(found[0].text, str)
-        form = form or _likely_form(found, source)
-        found = _lines_of(found) if form == "lines" else found
-        words = _make_vocabulary(vocabulary, found, limit, integers, end=ending == "token")
+        form = form or preparing.likely_form(found)
+        found = preparing.lines_of(found) if form == "lines" else found
+        words = preparing.make_vocabulary(vocabulary, found, limit, integers, end=ending == "token")
         names = sorted({d.label for d in found if d.label is not None})
         if names and any(d.label is None for d in found):
             lacking = next(d for d in found if d.label is None)
-            raise DataError(f"{lacking.where} has no label, and others have: label all samples or none (label=None leaves them out)")
-        config = {"vocabulary": words.config, "form": form, "ending": ending, "labels": names, "prior": prior, "streams": streams}
-        sequences = [_encode(words, d) for d in found]
+            raise DataError(
+                f"{lacking.where} has no label, and others have: label all samples or none (label=None leaves them out)"
+            )
+        config = {
+            "vocabulary": words.config,
+            "form": form,
+            "ending": ending,
+            "labels": names,
+            "prior": prior,
+            "streams": streams,
+        }
+        sequences = [preparing.encode(words, d) for d in found]
         if form == "packed":
             config["length"] = length or min(256, max(len(s) for s in sequences))
         else:
-            sizes = [len(s) for s in sequences]
-            config["length"] = length or min(max(sizes), LONGEST_LINE)
-        config |= {k: v for k, v in network.items() if k != "network" and v is not None}
+            config["length"] = length or min(max(len(s) for s in sequences), preparing.LONGEST_LINE)
+        sizes = {"dim": dim, "depth": depth, "heads": heads, "rank": rank}
+        config |= {k: v for k, v in sizes.items() if v is not None}
         made = cls(**config)
         data = made._data(found, sequences)
         if form == "lines":
             made.config["sizes"] = made._sizes(data)
         return made, data
 
-    def dataset(self, source: Any, *, text: str = "text", label: str = "label", encoding: str = "utf-8", **options: Any) -> TextData:
+    def dataset(
+        self, source: Any, *, text: str = "text", label: str = "label", encoding: str = "utf-8", **options: Any
+    ) -> TextData:
         """More text of the same vocabulary. Characters the model does not know raise DataError naming them."""
         found = list(reading.documents(source, text, label, encoding))
-        found = _lines_of(found) if self.form == "lines" else found
-        return self._data(found, [_encode(self.vocabulary, d) for d in found], **options)
+        found = preparing.lines_of(found) if self.form == "lines" else found
+        return self._data(found, [preparing.encode(self.vocabulary, d) for d in found], **options)
 
     def _data(self, found: list[reading.Document], sequences: list[np.ndarray], stride: int | None = None) -> TextData:
         unknown = self.vocabulary.unknown
@@ -135,12 +145,16 @@ class Text(Modality):
             found = [d for d, k in zip(found, keep, strict=True) if k]
             sequences = [s for s, k in zip(sequences, keep, strict=True) if k]
             if not sequences:
-                raise DataError(f"no sample has between 1 and {room} tokens, all in the vocabulary: pass a larger length= or limit=")
+                raise DataError(
+                    f"no sample has between 1 and {room} tokens, all in the vocabulary: pass a larger length= or limit="
+                )
         labels = None
         if self.labels:
             strange = next((d for d in found if d.label not in self.labels), None)
             if strange is not None:
-                raise DataError(f"{strange.where} has the label {strange.label!r}; the model knows {', '.join(self.labels)}")
+                raise DataError(
+                    f"{strange.where} has the label {strange.label!r}; the model knows {', '.join(self.labels)}"
+                )
             labels = np.array([self.labels.index(d.label) for d in found])
         offsets = np.concatenate([[0], np.cumsum([len(s) for s in sequences])])
         end = self.vocabulary.end if self.ending == "token" else None
@@ -148,7 +162,10 @@ class Text(Modality):
 
     def _sizes(self, data: TextData) -> list[list[int]]:
         groups = np.zeros(len(data), int) if data.labels is None else data.labels
-        return [np.bincount(data.size[groups == g], minlength=self.length + 1).tolist() for g in range(max(len(self.labels), 1))]
+        return [
+            np.bincount(data.size[groups == g], minlength=self.length + 1).tolist()
+            for g in range(max(len(self.labels), 1))
+        ]
 
     # -- the model's parts --------------------------------------------------------------------------------------
     def joint(self) -> Joint:
@@ -180,7 +197,9 @@ class Text(Modality):
     def tasks(self) -> dict[str, float]:
         """generate: any number of tokens masked at random; prefix: the left side given; blank: one gap to fill;
         and, with labels, unlabelled (the label held) and classify (the label asked)."""
-        tasks = {"generate": 0.7, "prefix": 0.1, "blank": 0.1} | ({"unlabelled": 0.1, "classify": 0.1} if self.labels else {})
+        tasks = {"generate": 0.7, "prefix": 0.1, "blank": 0.1} | (
+            {"unlabelled": 0.1, "classify": 0.1} if self.labels else {}
+        )
         return tasks
 
     def start(self, task: str, batch: Batch, random: Random, step: int) -> Start:
@@ -236,12 +255,17 @@ class Text(Modality):
         top_p: float | None = None,
         stop: str | Sequence[str] | None = None,
     ) -> Task:
-        """given: a text with blanks ("the ___ of the king": one token an underscore), a sequence of integers with -1 for unknown, or
-        {"text": ..., "label": ...}; a list of them gives one per sample. prefix: what the text begins with. length: tokens.
+        """given: a text with blanks ("the ___ of the king": one token an underscore), a sequence of tokens with -1 where unknown,
+        or {"text": ..., "label": ...}; a list of them gives one per sample. prefix: what the text begins with. length: tokens.
         blank: tokens of each blank, instead of the underscores. force: {position: token}. forbid: tokens, or {position: tokens}.
         temperature, top_p: as in transformers' `generate`. stop: text ends before the first of these strings.
         """
-        many = isinstance(given, (list, tuple)) and bool(given) and isinstance(given[0], (str, dict, list, tuple, np.ndarray))
+        given = self._from_file(given)
+        many = (
+            isinstance(given, (list, tuple))
+            and bool(given)
+            and isinstance(given[0], (str, dict, list, tuple, np.ndarray))
+        )
         asked = list(given) if many else [given] * n
         if len(asked) != n:
             raise AskError(f"{len(asked)} texts are given for {n} samples: give one, or one per sample")
@@ -251,7 +275,10 @@ class Text(Modality):
         shared = not many
         templates = [rows[0][0]] * n if shared else [r[0] for r in rows]
         names = [r[1] for r in rows]
-        sizes = [self._size(t, name, length, int(i), given is not None) for t, name, i in zip(templates, names, index, strict=True)]
+        sizes = [
+            self._size(t, name, length, int(i), given is not None)
+            for t, name, i in zip(templates, names, index, strict=True)
+        ]
         width = max(sizes) if self.form == "lines" and self.ending == "length" else self.length
         tokens = np.full((n, width), -1, dtype=np.int64)
         for row, (template, size) in enumerate(zip(templates, sizes, strict=True)):
@@ -284,17 +311,36 @@ class Text(Modality):
             rows = [np.pad(c, (0, width - len(c)), constant_values=-1) for c in codes]
             task.context["stop:text"] = torch.from_numpy(np.stack(rows).astype(np.int64))[None]
 
+    @staticmethod
+    def _from_file(given: Any) -> Any:
+        """What the command line gives: the path of a text file, or {"file": path, ...}."""
+        file = given.get("file") if isinstance(given, Mapping) else given
+        if isinstance(file, str) and (
+            len(file) > 255 or "\n" in file or reading.kind_of(Path(file)) not in reading.PLAIN
+        ):
+            file = None
+        if not isinstance(file, (str, Path)) or not Path(file).is_file():
+            return given
+        text = reading.read_text(Path(file)).removesuffix("\n")
+        rest = {k: v for k, v in given.items() if k != "file"} if isinstance(given, Mapping) else {}
+        return {**rest, "text": text}
+
     def _row(self, given: Any, label: str | None, prefix: Any, blank: Any, mark: str) -> tuple[np.ndarray, int | None]:
         """One request as template tokens (-1 unknown) and the number of its label, or None."""
         if isinstance(given, Mapping):
             strange = set(given) - {"text", "label", "prefix"}
             if strange:
-                raise AskError(f"{sorted(strange)[0]!r} is no field of this model; give text" + (" or label" if self.labels else ""))
+                raise AskError(
+                    f"{sorted(strange)[0]!r} is no field of this model; give text"
+                    + (" or label" if self.labels else "")
+                )
             label, prefix, given = given.get("label", label), given.get("prefix", prefix), given.get("text")
         if given is not None and prefix is not None:
             raise AskError("give a text with blanks or a prefix, not both")
         given = prefix if given is None else given
-        template = np.zeros(0, np.int32) if given is None else asking.read_template(given, self.vocabulary, mark, blank).tokens
+        template = (
+            np.zeros(0, np.int32) if given is None else asking.read_template(given, self.vocabulary, mark, blank).tokens
+        )
         if len(template) > self.length:
             raise AskError(f"the text given has {len(template)} tokens, and the model takes at most {self.length}")
         if label is None:
@@ -391,67 +437,8 @@ class Text(Modality):
             partial.write_text("".join(f"<pre>{html.escape(r)}</pre>\n" for r in rows), encoding="utf-8")
         return path
 
+    def evaluate(self, model: Any, data: TextData, **options: Any) -> dict[str, float]:
+        """Bits a token (an upper bound), and entropy, diversity and repetition of samples beside those of the data."""
+        from suffuse.modalities.text.quality import evaluate
 
-def _path_score(path: Path) -> float:
-    if path.is_dir():
-        kinds = [reading.kind_of(p) for p, _ in zip(path.rglob("*"), range(200), strict=False) if p.is_file()]
-        return 0.7 * sum(k in reading.PLAIN for k in kinds) / max(len(kinds), 1)
-    kind = reading.kind_of(path)
-    if kind in reading.PLAIN:
-        return 0.9
-    if kind in (".jsonl", ".ndjson") and path.exists():
-        try:
-            opener = reading.OPENERS.get(path.suffix.lower(), open)
-            with opener(path, "rb") as f:
-                return 0.8 if b'"text"' in f.read(4096) else 0.2
-        except OSError:
-            return 0.2
-    if kind == ".parquet" and path.exists():
-        try:
-            import pyarrow.parquet as pq
-
-            return 0.7 if "text" in pq.read_schema(path).names else 0.0
-        except Exception:  # not a Parquet file, or no library: another modality may know
-            return 0.0
-    return 0.0
-
-
-def _likely_form(found: list[reading.Document], source: Any) -> str:
-    if len(found) < 32:
-        return "packed"
-    return "lines" if np.median([len(d.text) for d in found]) <= LONGEST_LINE else "packed"
-
-
-def _lines_of(found: list[reading.Document]) -> list[reading.Document]:
-    """A few text files as one document a line; anything else, and many files, as they are."""
-    if len(found) >= 32 or not all(d.file for d in found):
-        return found
-    out = []
-    for d in found:
-        out += [reading.Document(line, f"{d.where} line {i}", d.label) for i, line in enumerate(d.text.split("\n"), 1) if line.strip()]
-    if not out:
-        raise DataError("the source is empty: there is nothing to learn from")
-    return out
-
-
-def _make_vocabulary(what: Any, found: list[reading.Document], limit: int | None, integers: bool, end: bool) -> Vocabulary:
-    if integers or what == "integers":
-        arrays = [np.asarray(d.text).reshape(-1) for d in found]
-        for d, a in zip(found, arrays, strict=True):
-            if a.size and (not np.issubdtype(a.dtype, np.integer) or a.min() < 0):
-                raise DataError(f"{d.where} is no sequence of whole numbers from 0 up")
-        return Vocabulary("integers", count=int(max(a.max(initial=0) for a in arrays)) + 1, end=end)
-    if what == "characters":
-        return Vocabulary.of_characters((d.text for d in found), limit, end)
-    if what == "bytes":
-        return Vocabulary("bytes", end=end)
-    if not Path(what).exists():
-        raise DataError(f"vocabulary {str(what)!r} is neither 'characters', 'bytes', 'integers' nor a tokenizers file that exists")
-    return Vocabulary.from_tokenizer(what, end)
-
-
-def _encode(vocabulary: Vocabulary, document: reading.Document) -> np.ndarray:
-    try:
-        return vocabulary.encode(document.text, strict=False)
-    except AskError as e:
-        raise DataError(f"{document.where}: {e}") from e
+        return evaluate(model, data, **options)

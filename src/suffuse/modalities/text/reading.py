@@ -51,9 +51,13 @@ def read_text(path: Path, encoding: str = "utf-8") -> str:
     except (OSError, EOFError, lzma.LZMAError) as e:
         raise DataError(f"{path} cannot be read: {e}") from e
     if len(data) > LARGEST:
-        raise DataError(f"{path} holds over {LARGEST >> 30} GiB of text: pass it as a Hugging Face data set, which streams")
+        raise DataError(
+            f"{path} holds over {LARGEST >> 30} GiB of text: pass it as a Hugging Face data set, which streams"
+        )
     if encoding == "utf-8" and data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise DataError(f"{path} is UTF-16 (byte order mark at byte 0), not UTF-8: save it as UTF-8 or pass encoding='utf-16'")
+        raise DataError(
+            f"{path} is UTF-16 (byte order mark at byte 0), not UTF-8: save it as UTF-8 or pass encoding='utf-16'"
+        )
     try:
         text = data.decode("utf-8-sig" if encoding == "utf-8" else encoding)
     except LookupError as e:
@@ -147,7 +151,9 @@ def _from_rows(rows: Any, text: str, label: str, where: str) -> Iterator[Documen
     for i, row in enumerate(rows):
         if isinstance(row, dict):
             if text not in row:
-                raise DataError(f"{where} {i + 1} has no {text!r}; it has {', '.join(map(str, row)) or 'nothing'}: pass text='...'")
+                raise DataError(
+                    f"{where} {i + 1} has no {text!r}; it has {', '.join(map(str, row)) or 'nothing'}: pass text='...'"
+                )
             value, mark = row[text], row.get(label)
         else:
             value, mark = row, None

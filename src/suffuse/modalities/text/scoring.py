@@ -34,8 +34,8 @@ def _shape(batch: Batch, asked: Tensor | None) -> tuple[Tensor, Tensor]:
 def exact_count_bound(
     denoiser: Any, batch: Batch, draws: int = 16, seed: int = 0, asked: Tensor | None = None, hold_label: bool = False
 ) -> Tensor:
-    """-log p(text) in nats at most, (B,): for n uniform on 1..L mask exactly n tokens; L times their mean cross-entropy (Ou et al.
-    2024, eq. 12). The draws are stratified over n. asked: (B, L) bool, the tokens in question, the others given."""
+    """-log p(text) in nats at most, (B,): for n uniform on 1..L mask exactly n tokens; L times their mean cross-entropy (Ou et
+    al. 2024, eq. 12). The draws are stratified over n. asked: (B, L) bool, the tokens in question, the others given."""
     text, classes = batch.x["text"], denoiser.joint["text"].classes
     real, count = _shape(batch, asked)
     index = torch.arange(len(text)) if batch.index is None else batch.index
@@ -53,9 +53,7 @@ def exact_count_bound(
 
 
 @torch.inference_mode()
-def monte_carlo_bound(
-    denoiser: Any, batch: Batch, draws: int = 64, seed: int = 0, hold_label: bool = False
-) -> Tensor:
+def monte_carlo_bound(denoiser: Any, batch: Batch, draws: int = 64, seed: int = 0, hold_label: bool = False) -> Tensor:
     """The same bound by random levels: t uniform (stratified), each token masked with probability t, cross-entropy over t
     (Sahoo et al. 2024, eq. 10). Noisier; the two must agree."""
     text, classes = batch.x["text"], denoiser.joint["text"].classes
@@ -94,7 +92,9 @@ def bits_per_token(nats: Tensor, batch: Batch) -> float:
     return float(nats.sum() / _shape(batch, None)[1].sum() / 0.6931471805599453)
 
 
-def mean_bits(model: Any, data: Any, examples: int = 256, draws: int = 16, batch: int = 32, hold_label: bool = False) -> float:
+def mean_bits(
+    model: Any, data: Any, examples: int = 256, draws: int = 16, batch: int = 32, hold_label: bool = False
+) -> float:
     """Bits a token (upper bound) over evenly spaced examples of a data set."""
     rows = torch.linspace(0, len(data) - 1, min(examples, len(data))).long().unique()
     nats, tokens = 0.0, 0

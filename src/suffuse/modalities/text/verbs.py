@@ -58,7 +58,9 @@ def _blank(blank: Any) -> tuple[int, int | None, Any]:
             return low, high, None
         sizes = [int(p) for p in blank.split(",")]
     except ValueError:
-        raise AskError(f"blank {blank!r} is neither a number, numbers parted by commas, nor a range such as 2-10") from None
+        raise AskError(
+            f"blank {blank!r} is neither a number, numbers parted by commas, nor a range such as 2-10"
+        ) from None
     return 0, None, sizes[0] if len(sizes) == 1 else sizes
 
 
@@ -68,8 +70,8 @@ def blank_lengths(
 ) -> list[list[int]]:
     """Lengths for each blank of a template, drawn n times in proportion to p(length) p(right side | left side, length).
 
-    The probability of what follows, with the blank itself marginalised (masked), is the chain rule over its nearest tokens; p(length)
-    is uniform over low..high. Blanks are settled from left to right. 16 network calls a blank.
+    The probability of what follows, with the blank itself marginalised (masked), is the chain rule over its nearest tokens;
+    p(length) is uniform over low..high. Blanks are settled from left to right. 16 network calls a blank.
     """
     words = model.modality.vocabulary
     pieces = asking._split(text, words, mark)
@@ -79,7 +81,9 @@ def blank_lengths(
     known = sum(len(p) for p in pieces if not isinstance(p, int))
     room = model.modality.length - known - low * (len(places) - 1)
     if room < low:
-        raise AskError(f"blanks of at least {low} tokens do not fit: the text has {known} and the model takes {model.modality.length}")
+        raise AskError(
+            f"blanks of at least {low} tokens do not fit: the text has {known} and the model takes {model.modality.length}"
+        )
     high = min(high, room)
     random, chosen = Random(seed), [[] for _ in range(n)]
     for blank, place in enumerate(places):
@@ -87,7 +91,9 @@ def blank_lengths(
         for size in range(low, high + 1):
             sizes = {p: size if p == place else low for p in places}
             templates.append(
-                np.concatenate([np.full(sizes[i], -1) if isinstance(p, int) else p for i, p in enumerate(pieces)]).tolist()
+                np.concatenate(
+                    [np.full(sizes[i], -1) if isinstance(p, int) else p for i, p in enumerate(pieces)]
+                ).tolist()
             )
             begins.append(size + sum(sizes[i] if isinstance(p, int) else len(p) for i, p in enumerate(pieces[:place])))
         cdf = torch.softmax(_following(model, templates, begins, label), 0).cumsum(0)
@@ -122,7 +128,14 @@ def _only(**asked: Any) -> dict[str, Any]:
 
 
 def extend(
-    model: Any, prefix: str, length: int = 400, stop: str = "", keep: float = 0.5, seed: int = 0, n: int = 1, **sampling: Any
+    model: Any,
+    prefix: str,
+    length: int = 400,
+    stop: str = "",
+    keep: float = 0.5,
+    seed: int = 0,
+    n: int = 1,
+    **sampling: Any,
 ) -> list[Any]:
     """Continue a text beyond the model's window, to `length` tokens or a stop string.
 
@@ -196,7 +209,9 @@ def stream(
         yield waiting
 
 
-def rewrite(model: Any, text: str, strength: float = 0.5, n: int = 1, label: str = "", seed: int = 0, **sampling: Any) -> list[Any]:
+def rewrite(
+    model: Any, text: str, strength: float = 0.5, n: int = 1, label: str = "", seed: int = 0, **sampling: Any
+) -> list[Any]:
     """Write a text anew: a share `strength` of its tokens is masked at random and written again.
 
     suffuse rewrite shakespeare "to be or not to be" --strength 0.3 -n 4
@@ -204,9 +219,11 @@ def rewrite(model: Any, text: str, strength: float = 0.5, n: int = 1, label: str
     return model.edit(text, strength, given=_only(label=label) or None, n=n, seed=seed, **sampling)
 
 
-def score(model: Any, text: str, order: str = "any", label: str = "", draws: int = 64, seed: int = 0) -> dict[str, float]:
-    """How likely a text is, in bits. order: 'any' (mean over all orders: an upper bound), 'left' or 'right' (the chain rule from that
-    side, exact for that order).
+def score(
+    model: Any, text: str, order: str = "any", label: str = "", draws: int = 64, seed: int = 0
+) -> dict[str, float]:
+    """How likely a text is, in bits. order: 'any' (mean over all orders: an upper bound), 'left' or 'right' (the chain rule from
+    that side, exact for that order).
 
     suffuse score shakespeare "to be or not to be"
     """

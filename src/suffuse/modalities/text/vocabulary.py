@@ -38,7 +38,14 @@ class Vocabulary:
         if kind not in KINDS:
             raise DataError(f"vocabulary {kind!r} is not known: choose one of {', '.join(KINDS)}")
         self.kind = kind
-        self.config = {"kind": kind, "symbols": symbols, "definition": definition, "count": count, "end": end, "unknown": unknown}
+        self.config = {
+            "kind": kind,
+            "symbols": symbols,
+            "definition": definition,
+            "count": count,
+            "end": end,
+            "unknown": unknown,
+        }
         self.config = {k: v for k, v in self.config.items() if v or k == "kind"}
         self.symbols, self._code, self._tokenizer = symbols, {c: i for i, c in enumerate(symbols)}, None
         if kind == "tokenizer":
@@ -103,18 +110,24 @@ class Vocabulary:
             if strict or self.unknown is None:
                 strange = sorted({c for c, i in zip(text, codes, strict=True) if i < 0})
                 shown = ", ".join(f"{c!r} (U+{ord(c):04X})" for c in strange[:8]) + (" ..." if len(strange) > 8 else "")
-                raise AskError(f"the model does not know the character{'s' * (len(strange) > 1)} {shown}: leave out or replace")
+                raise AskError(
+                    f"the model does not know the character{'s' * (len(strange) > 1)} {shown}: leave out or replace"
+                )
             codes = [self.unknown if i < 0 else i for i in codes]
         return np.array(codes, dtype=np.int32)
 
     def _integers(self, values: Any) -> np.ndarray:
         array = np.asarray(values)
         if array.size and not np.issubdtype(array.dtype, np.integer):
-            raise AskError(f"an integer sequence holds {array.dtype} values: give whole numbers from 0 to {self.base - 1}")
+            raise AskError(
+                f"an integer sequence holds {array.dtype} values: give whole numbers from 0 to {self.base - 1}"
+            )
         array = array.reshape(-1).astype(np.int64)
         if array.size and (array.min() < 0 or array.max() >= self.base):
             where = int(np.flatnonzero((array < 0) | (array >= self.base))[0])
-            raise AskError(f"value {array[where]} at position {where} is outside 0 to {self.base - 1}, which the model knows")
+            raise AskError(
+                f"value {array[where]} at position {where} is outside 0 to {self.base - 1}, which the model knows"
+            )
         return array.astype(np.int32)
 
     def token(self, what: Any) -> int:
