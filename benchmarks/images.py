@@ -184,8 +184,8 @@ def edits(args: argparse.Namespace) -> None:
         rows.append(
             ["SDEdit", strength, 4.0, 100 * agree(judge, pixels, target), distance(pixels), distance(pixels) / far]
         )
-    few, truth = pictures[:64], data.pixels[:64]
-    labels = data.labels[:64].tolist()
+    few, truth = pictures[:64], data.pixels[: len(pictures[:64])]
+    labels = data.labels[: len(few)].tolist()
     trips = []
     for given in ({}, {"label": labels}):
         latents = invert(model, few, given, steps=50)
@@ -414,7 +414,7 @@ def backbones(args: argparse.Namespace) -> None:
         size = sum(p.numel() for p in model.denoiser.parameters())
         rows.append([name, f"{size:,}", model.notes["steps"], judge.frechet(made, slice(0, 5000))])
         print(rows[-1], flush=True)
-    notes = f"Fashion-MNIST, all tasks, {args.minutes:g} CPU minutes each; {args.samples} by class, guidance 2, {args.steps} calls."
+    notes = f"Fashion-MNIST, all tasks, {args.minutes:g} CPU minutes each; {args.samples} by class, guidance 2, {args.steps} calls"
     write(
         "images_backbones",
         "U-Net or patch transformer",
