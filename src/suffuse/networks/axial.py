@@ -32,10 +32,10 @@ class Maps(nn.Module):
         """x (R, L, dim); rotary as from `Rotary`, or None; bias broadcastable to (R, heads, L, L), or None."""
         rows, length, _ = x.shape
         q, k = self.qk(x).view(rows, length, 2, self.heads, self.head_dim).permute(2, 0, 3, 1, 4)
-        q, k = self.norm(q), self.norm(k)
+        q, k = self.norm(q) * (torch.exp(self.sharpness) / math.sqrt(self.head_dim)), self.norm(k)
         if rotary is not None:
             q, k = rotate(q, rotary), rotate(k, rotary)
-        scores = (q @ k.transpose(-1, -2)) * (torch.exp(self.sharpness) / math.sqrt(self.head_dim))
+        scores = q @ k.transpose(-1, -2)
         return (scores if bias is None else scores + bias).softmax(dim=-1)
 
 

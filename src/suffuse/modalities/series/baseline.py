@@ -15,8 +15,8 @@ from torch import Tensor
 class Baseline:
     """linear: interpolation of the known values in real time, the nearest one outside their range; seasonal: the value
     one (or the fewest) seasons ago or ahead; mean: mean over the known nodes at that time; lifted: that mean plus the
-    interpolated deviation from it; left, right: time to the nearest known entry before and after; has_*: where there is
-    one. All (B, N, T); absent values are 0."""
+    interpolated deviation from it; left, right: time to the nearest known entry before and after; change: between these
+    two; has_*: where there is one. All (B, N, T); absent values are 0."""
 
     linear: Tensor
     lifted: Tensor
@@ -24,6 +24,7 @@ class Baseline:
     mean: Tensor
     left: Tensor
     right: Tensor
+    change: Tensor
     has_left: Tensor
     has_right: Tensor
     has_season: Tensor
@@ -48,6 +49,7 @@ def baseline(values: Tensor, known: Tensor, times: Tensor, season: int | None = 
         return torch.where(has_left & has_right, torch.lerp(first, second, share), edge)
 
     linear = interpolate(values)
+    change = (values.gather(-1, after) - values.gather(-1, before)) * (has_left & has_right)
     weight = known.to(values.dtype)
     count = weight.sum(1, keepdim=True)
     mean = ((values * weight).sum(1, keepdim=True) / count.clamp(min=1)).expand_as(values)
@@ -56,7 +58,17 @@ def baseline(values: Tensor, known: Tensor, times: Tensor, season: int | None = 
     left = torch.where(has_left, clock - time_before, 0)
     right = torch.where(has_right, time_after - clock, 0)
     return Baseline(
-        linear, lifted, seasonal, mean, left, right, has_left, has_right, has_season, (count > 0).expand_as(known)
+        linear,
+        lifted,
+        seasonal,
+        mean,
+        left,
+        right,
+        change,
+        has_left,
+        has_right,
+        has_season,
+        (count > 0).expand_as(known),
     )
 
 

@@ -232,7 +232,7 @@ def learn_config(panel: Panel, columns: dict[str, Any], options: dict[str, Any])
         "noise_scale": float(options.get("noise_scale", max(2.0, window / 12))),
         "adjacency": frames.adjacency(options.get("adjacency"), options.get("positions"), len(panel.nodes)),
         "std": float(options.get("std", 0.5)),
-        "warp": float(options.get("warp", 1.0)),
+        "warp": float(options.get("warp", 2.0)),
         "dim": int(options.get("dim", 48)),
         "heads": int(options.get("heads", 4)),
         "encoder_layers": int(options.get("encoder_layers", 2)),

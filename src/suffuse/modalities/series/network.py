@@ -11,7 +11,7 @@ from suffuse.modalities.series.baseline import Baseline, baseline
 from suffuse.networks.axial import AxialTransformer, Encoded
 
 CANDIDATES = 5
-GAP_FEATURES = 6
+GAP_FEATURES = 10
 NODE_FEATURES = 12
 
 
@@ -20,7 +20,7 @@ class SeriesNetwork(nn.Module):
 
     The prediction is a learnt blend of cheap baselines (linear interpolation, the same lifted by the mean over nodes, the
     seasonal value, the mean over nodes, zero), computed from entries at level 0 alone, plus what the axial transformer
-    says is left. What is left has its own deviation s, learnt from the gap to the nearest known entries, and its own
+    says is left. What is left has its own deviation s, learnt from the gap to the known entries and their size, and its own
     EDM preconditioning (Karras et al. 2022, table 1, with sigma_data = s): the noisy value enters as
     (x - alpha b) / sqrt(alpha^2 s^2 + sigma^2), so an easy entry is not drowned in noise made for a hard one.
 
@@ -50,8 +50,8 @@ class SeriesNetwork(nn.Module):
         with torch.no_grad():
             self.blend[2].weight.mul_(0.1)
             self.blend[2].bias.copy_(torch.tensor([2.0, 0.0, 0.0, -1.0, 0.0, math.log(0.5)]))
-        given = 16 + calendar + known + static + extra
-        self.body = AxialTransformer(given, 4, nodes=nodes > 1, node_bias=node_bias, **sizes)
+        given = 20 + calendar + known + static + extra
+        self.body = AxialTransformer(given, 7, nodes=nodes > 1, node_bias=node_bias, **sizes)
         self._memo: tuple[list[Tensor], tuple] | None = None
 
     def forward(self, x: dict, levels: dict, context: dict, targets: dict | None = None) -> dict:
@@ -76,7 +76,8 @@ class SeriesNetwork(nn.Module):
         residual = (value - cos * blend) / total
         unknown = ~known
         clock = torch.where(level > 0, level, torch.ones_like(level)).flatten(1).amin(1)
-        noisy = torch.stack([residual * unknown, level, level - clock[:, None, None], unknown.to(value.dtype)], -1)
+        own = [residual * unknown, level, level - clock[:, None, None], unknown.to(value.dtype)]
+        noisy = torch.stack(own + contrasts(value, sin), -1)
         target = None
         if targets is not None:
             after = targets["series"].to(value.dtype).expand(value.shape)
@@ -112,10 +113,20 @@ class SeriesNetwork(nn.Module):
         gaps = torch.stack([torch.log1p(base.left), torch.log1p(base.right)], -1)
         flags = torch.stack([base.has_left, base.has_right, base.has_season, base.has_mean], -1).to(given.dtype)
         node = [] if self.node is None else [self.node[None, :, None].expand(*given.shape[:1], -1, given.shape[-1], -1)]
-        answer = self.blend(torch.cat([gaps, flags, *node], -1))
+        local = torch.asinh(torch.stack([base.linear, base.mean, base.lifted, base.change.abs()], -1))
+        answer = self.blend(torch.cat([gaps, flags, local, *node], -1))
         blend, scale = self._blend(answer, base, given, known)
         own = torch.stack([base.linear, base.seasonal, base.mean, base.lifted, given, known.to(given.dtype), blend], -1)
-        features = [own, gaps, flags, scale.log()[..., None], self._near(gaps), *node, *self._extras(context, given)]
+        features = [
+            own,
+            gaps,
+            flags,
+            local,
+            scale.log()[..., None],
+            self._near(gaps),
+            *node,
+            *self._extras(context, given),
+        ]
         return self.body.encode(torch.cat(features, -1), times, exists), blend, scale
 
     def _blend(self, answer: Tensor, base: Baseline, given: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
@@ -142,6 +153,19 @@ class SeriesNetwork(nn.Module):
         if "static" in context:
             extras.append(context["static"].to(given.dtype).transpose(1, 2)[:, :, None].expand(rows, nodes, times, -1))
         return extras
+
+
+FLOOR = 0.02
+
+
+def contrasts(value: Tensor, noise: Tensor) -> list[Tensor]:
+    """Differences to the time before, the time after and the mean over nodes, in units of their own noise plus a floor, on a
+    logarithmic scale: structure that is small beside the level of a series (prices, neighbouring sensors) stays visible."""
+    apart = torch.diff(value, dim=-1) / (FLOOR + torch.sqrt(noise[..., 1:] ** 2 + noise[..., :-1] ** 2))
+    apart = torch.asinh(apart)
+    edge = torch.zeros_like(value[..., :1])
+    mean = (value - value.mean(1, keepdim=True)) / (FLOOR + noise)
+    return [torch.cat([edge, apart], -1), torch.cat([apart, edge], -1), torch.asinh(mean)]
 
 
 def same(old: list[Tensor], new: list[Tensor]) -> bool:
