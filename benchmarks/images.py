@@ -414,7 +414,7 @@ def backbones(args: argparse.Namespace) -> None:
         size = sum(p.numel() for p in model.denoiser.parameters())
         rows.append([name, f"{size:,}", model.notes["steps"], judge.frechet(made, slice(0, 5000))])
         print(rows[-1], flush=True)
-    notes = f"Fashion-MNIST, all tasks, {args.minutes:g} CPU minutes each; {args.samples} by class, guidance 2, {args.steps} calls"
+    notes = f"Fashion-MNIST, all tasks, {args.minutes:g} minutes each; {args.samples} by class, guidance 2, {args.steps} calls"
     write(
         "images_backbones",
         "U-Net or patch transformer",

@@ -1,0 +1,227 @@
+"""Fashion-MNIST against denoising-diffusion-pytorch and diffusers, at equal CPU minutes, split and similar parameters.
+
+Peers live in an environment of their own, which never meets suffuse's:
+
+    python -m venv peers && peers/bin/pip install torch==2.13.0 numpy einops tqdm diffusers==0.42.0
+    peers/bin/pip install --no-deps denoising-diffusion-pytorch==2.3.4 ema-pytorch accelerate
+    peers/bin/python benchmarks/images_peers.py train ddp       --data ../shared/data --work runs --minutes 20 --seed 0
+    peers/bin/python benchmarks/images_peers.py train diffusers --data ../shared/data --work runs --minutes 20 --seed 0
+    python benchmarks/images_peers.py table --data ../shared/data --work runs --minutes 20 --seeds 2     # suffuse's environment
+
+denoising-diffusion-pytorch imports torchvision for its Trainer's transforms alone, and torchvision cannot be imported beside a
+CPU build of torch 2.13: a stand-in module takes its place, and its U-Net and loss are driven from the loop below, with the
+settings of its README (Adam 8e-5 x 10 for the short run, EMA .995 every 10 steps). diffusers: the unconditional training
+example's recipe (AdamW 1e-4 x 5, weight decay 1e-6, 500 steps of warm-up, cosine, EMA with power 3/4). Learning rates were
+raised for the short run in the peers' favour. Samples: DDIM of 50 calls and native sampling; each peer counts at its better one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import gzip
+import math
+import sys
+import time
+import types
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def pictures(data: Path, part: str) -> torch.Tensor:
+    """(N, 1, 28, 28) float32 in [-1, 1]."""
+    with gzip.open(data / f"images/fashion-mnist/{part}-images-idx3-ubyte.gz") as file:
+        raw = np.frombuffer(file.read(), np.uint8, offset=16).reshape(-1, 1, 28, 28)
+    return torch.from_numpy(raw.copy()).float() / 127.5 - 1
+
+
+class DDP:
+    """denoising-diffusion-pytorch's Unet and GaussianDiffusion (v prediction)."""
+
+    rate, decay, warm_up, batch = 8e-4, 0.0, 0, 32
+
+    def __init__(self) -> None:
+        for name in ("torchvision", "torchvision.transforms", "torchvision.utils"):
+            sys.modules.setdefault(name, types.ModuleType(name))
+        sys.modules["torchvision"].transforms = sys.modules["torchvision.transforms"]
+        sys.modules["torchvision"].utils = sys.modules["torchvision.utils"]
+        from denoising_diffusion_pytorch.denoising_diffusion_pytorch import GaussianDiffusion, Unet
+
+        network = Unet(dim=20, dim_mults=(1, 2, 4), channels=1, attn_heads=2, flash_attn=False)
+        self.model = GaussianDiffusion(network, image_size=28, timesteps=1000, objective="pred_v", auto_normalize=False)
+
+    def parameters(self) -> Any:
+        return self.model.model.parameters()
+
+    def loss(self, x: torch.Tensor) -> torch.Tensor:
+        return self.model(x)
+
+    @torch.inference_mode()
+    def sample(self, network: Any, count: int, calls: int) -> torch.Tensor:
+        keep, self.model.model = self.model.model, network
+        self.model.sampling_timesteps, self.model.is_ddim_sampling = calls, calls < 1000
+        out = self.model.sample(batch_size=count)
+        self.model.model = keep
+        return out
+
+    @property
+    def network(self) -> Any:
+        return self.model.model
+
+
+class Diffusers:
+    """UNet2DModel with DDPMScheduler (eps prediction), as in the unconditional training example."""
+
+    rate, decay, warm_up, batch = 5e-4, 1e-6, 500, 32
+
+    def __init__(self) -> None:
+        from diffusers import DDIMScheduler, DDPMScheduler, UNet2DModel
+
+        self.network = UNet2DModel(
+            sample_size=28, in_channels=1, out_channels=1, layers_per_block=1, block_out_channels=(24, 48, 96),
+            norm_num_groups=8, down_block_types=("DownBlock2D", "DownBlock2D", "AttnDownBlock2D"),
+            up_block_types=("AttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
+        )  # fmt: skip
+        self.ddpm, self.ddim = DDPMScheduler(num_train_timesteps=1000), DDIMScheduler(num_train_timesteps=1000)
+
+    def parameters(self) -> Any:
+        return self.network.parameters()
+
+    def loss(self, x: torch.Tensor) -> torch.Tensor:
+        noise, times = torch.randn_like(x), torch.randint(0, 1000, (len(x),))
+        return torch.nn.functional.mse_loss(self.network(self.ddpm.add_noise(x, noise, times), times).sample, noise)
+
+    @torch.inference_mode()
+    def sample(self, network: Any, count: int, calls: int) -> torch.Tensor:
+        scheduler = self.ddim if calls < 1000 else self.ddpm
+        scheduler.set_timesteps(calls)
+        x = torch.randn(count, 1, 28, 28)
+        for t in scheduler.timesteps:
+            x = scheduler.step(network(x, t).sample, t, x).prev_sample
+        return x
+
+
+def train(kind: str, data: Path, work: Path, minutes: float, seed: int, native: int) -> None:
+    """Train one peer for CPU minutes of this process, then write 2,000 DDIM-50 samples and `native` native ones."""
+    torch.manual_seed(seed)
+    torch.set_flush_denormal(True)
+    peer: Any = {"ddp": DDP, "diffusers": Diffusers}[kind]()
+    x = pictures(data, "train")
+    size = sum(p.numel() for p in peer.parameters())
+    optimiser = torch.optim.AdamW(peer.parameters(), lr=peer.rate, weight_decay=peer.decay, betas=(0.9, 0.99))
+    average = copy.deepcopy(peer.network).eval().requires_grad_(False)
+    begin, step = time.process_time(), 0
+    while (done := (time.process_time() - begin) / (60 * minutes)) < 1:
+        warm = min(1.0, (step + 1) / peer.warm_up) if peer.warm_up else 1.0
+        fall = 0.5 * (1 + math.cos(math.pi * done)) if kind == "diffusers" else 1.0
+        for group in optimiser.param_groups:
+            group["lr"] = peer.rate * warm * fall
+        loss = peer.loss(x[torch.randint(len(x), (peer.batch,))])
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(peer.parameters(), 1.0)
+        optimiser.step()
+        step += 1
+        decay = 0.995 ** (1 / 10) if kind == "ddp" else min(0.9999, 1 - (1 + step) ** -0.75)
+        with torch.no_grad():
+            for a, b in zip(average.parameters(), peer.parameters(), strict=True):
+                a.lerp_(b, 1 - decay)
+        if step % 200 == 0:
+            print(f"{kind} seed {seed}: {100 * done:.0f} %, step {step}, loss {loss.item():.4f}", flush=True)
+    made = {}
+    for name, calls, count in (("ddim50", 50, 2000), ("native", 1000, native)):
+        parts = [peer.sample(average, min(250, count - k), calls) for k in range(0, count, 250)]
+        if parts:
+            made[name] = ((torch.cat(parts).clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).numpy()
+    work.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(work / f"peer_{kind}_{minutes:g}_{seed}.npz", parameters=size, steps=step, **made)
+    print(f"{kind} seed {seed}: {size:,} parameters, {step} steps")
+
+
+def table(data: Path, work: Path, minutes: float, seeds: int) -> None:
+    """Measure the peers' samples and suffuse's, in suffuse's environment."""
+    sys.path.insert(0, str(Path(__file__).parent))
+    from zoo_images import MODELS, RECIPE
+
+    import suffuse
+    from suffuse.metrics import features
+    from suffuse.metrics.frechet import frechet
+    from suffuse.metrics.precision_recall import precision_recall
+    from suffuse.modalities.images.quality import generate
+
+    judge = features.load("fashion")
+    test = ((pictures(data, "t10k") + 1) * 127.5).round().to(torch.uint8)
+    real = features.features_of(judge, test)
+    rows = [
+        [
+            "real against real",
+            "",
+            "",
+            frechet(real[5000:7000], real[:5000]),
+            *precision_recall(real[:2000], real[5000:7000]),
+        ]
+    ]
+
+    def measure(name: str, size: int, how: str, pixels: torch.Tensor) -> None:
+        found = features.features_of(judge, pixels)
+        rows.append([name, f"{size:,}", how, frechet(found, real[:5000]), *precision_recall(real[: len(found)], found)])
+        print(rows[-1], flush=True)
+
+    for seed in range(seeds):
+        for kind in ("ddp", "diffusers"):
+            path = work / f"peer_{kind}_{minutes:g}_{seed}.npz"
+            if path.is_file():
+                with np.load(path) as found:
+                    for how in ("ddim50", "native"):
+                        if how in found.files:
+                            measure(f"{kind}, seed {seed}", int(found["parameters"]), how, torch.from_numpy(found[how]))
+        folder = work / f"peer_suffuse_{minutes:g}_{seed}"
+        if (folder / "model.safetensors").is_file():
+            model = suffuse.load(folder)
+        else:
+            model = suffuse.train(
+                data / "images/fashion-mnist", "images", minutes=minutes, tasks={"generate": 1.0}, output=folder, resume=True,
+                read=MODELS["fashion"]["read"], seed=seed, **RECIPE,
+            )  # fmt: skip
+        tests = model.modality.dataset(data / "images/fashion-mnist")
+        size = sum(p.numel() for p in model.denoiser.parameters())
+        for steps in (10, 20, 50):
+            made = generate(model.modality, model, tests, torch.arange(5000, 7000), False, seed, steps=steps)
+            measure(f"suffuse, generate alone, seed {seed}", size, f"{steps} calls", made)
+    RESULTS.mkdir(exist_ok=True)
+    head = ["model", "parameters", "sampling", "Frechet", "precision", "recall"]
+    lines = ["| " + " | ".join(f"{c:.4g}" if isinstance(c, float) else str(c) for c in row) + " |" for row in rows]
+    (RESULTS / "images_peers.md").write_text(
+        f"# Fashion-MNIST against peers, {minutes:g} CPU minutes each\n\n"
+        f"`python benchmarks/images_peers.py table --data DIR --work RUNS --minutes {minutes:g} --seeds {seeds}` after both "
+        f"`train` runs\n\n| {' | '.join(head)} |\n|{' --- |' * len(head)}\n"
+        + "\n".join(lines)
+        + "\n\nUnconditional, EMA on, 2,000 samples "
+        "against 5,000 test pictures, features of the shipped judge.\n"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("step", choices=["train", "table"])
+    parser.add_argument("peer", nargs="?", choices=["ddp", "diffusers"])
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--work", type=Path, default=Path("runs"))
+    parser.add_argument("--minutes", type=float, default=20)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--native", type=int, default=500, help="samples by 1,000 native calls (0: none)")
+    args = parser.parse_args()
+    if args.step == "train":
+        train(args.peer, args.data, args.work, args.minutes, args.seed, args.native)
+    else:
+        table(args.data, args.work, args.minutes, args.seeds)
+
+
+if __name__ == "__main__":
+    main()
