@@ -1,1 +1,6 @@
 """Three-dimensional shapes: meshes, point clouds and voxels as signed-distance grids."""
+
+from suffuse.modalities.shapes.files import Shape
+from suffuse.modalities.shapes.modality import Shapes
+
+__all__ = ["Shape", "Shapes"]

@@ -69,11 +69,13 @@ class Video(LabelledGrid):
         limit: int | None = None,
         attributes: str | Sequence[str] | None = None,
         moving: int | None = None,
-        width: int = 48,
+        width: int = 64,
+        patch: int | None = None,
     ) -> tuple[Video, Rows]:
         """frames: length of the clips the model sees. size: height (and width, as H,W) they are shrunk to. every: take each
         k-th frame. limit: at most so many clips. attributes: names of the columns of labels. moving: make so many films of
-        moving digits from a folder of MNIST's idx files instead of reading films. width: of the network's first resolution."""
+        moving digits from a folder of MNIST's idx files instead of reading films. width,
+        patch: of the network's first resolution."""
         high, wide = _size(size)
         if frames < 2:
             raise DataError("a clip needs at least 2 frames; single frames are images.")
@@ -84,7 +86,8 @@ class Video(LabelledGrid):
         classes = {n: sorted({str(c.labels[n]) for c in clips if n in c.labels}, key=_order) for n in names}
         channels = max(c.frames.shape[-1] for c in clips)
         check_memory(len(clips) * frames * channels * high * wide * 2, f"{source} ({len(clips)} clips)")
-        made = cls(frames=frames, size=[high, wide], channels=channels, every=every, labels=classes, width=width,
+        made = cls(frames=frames, size=[high, wide], channels=channels, every=every, labels=classes, width=int(width),
+                   patch=int(patch or (4 if min(high, wide) >= 32 else 2)),
                    fps=round(float(np.median([c.fps for c in clips])) / every, 4))  # fmt: skip
         stored, labels = made._tensors(clips)
         made.config |= learn_scale(stored)
@@ -115,7 +118,7 @@ class Video(LabelledGrid):
 
         channels, first = self.config["channels"], self.config["width"]
         backbone = InflatedUNet(
-            channels + 1, channels, widths=(first, 2 * first), patch=2, condition=128, level_channel=channels
+            channels + 1, channels, widths=(first, 2 * first), patch=self.config["patch"], condition=128, level_channel=channels
         )
         return GridNetwork(
             backbone,
