@@ -46,6 +46,8 @@ def test_writing_below_a_file_is_one_sentence(tmp_path):
     with pytest.raises(DataError, match="is a folder"), files.atomic_write(tmp_path):
         pass
     assert names(tmp_path) == ["file"]
+    with pytest.raises(DataError, match="is a device"), files.atomic_write("/dev/null"):
+        pass
 
 
 def test_a_folder_is_replaced_as_a_whole(tmp_path):

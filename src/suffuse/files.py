@@ -30,6 +30,8 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     with _clear_errors(path):
         if path.is_dir():
             raise DataError(f"{path} is a folder; name a file to write")
+        if path.exists() and not path.is_file():
+            raise DataError(f"{path} is a device or a pipe; name a file to write")
         made = _make_parents(path)
         try:
             ending = f".partial{path.suffix}"
