@@ -110,6 +110,13 @@ class GridNetwork(nn.Module):
         seen = torch.cat(tokens, dim=1) if tokens else None
         return self.backbone(self._grid(x, levels, context), condition, tokens=seen, pooled=True)[1]
 
+    @torch.no_grad()
+    def prepare_flow_map(self) -> None:
+        """Before distillation: every step size is embedded as size 0 was in training, until it is learnt otherwise."""
+        zero, last = self.step(torch.zeros(1, device=self.step.mlp[-1].bias.device))[0], self.step.mlp[-1]
+        last.weight.zero_()
+        last.bias.copy_(zero)
+
     def _grid(self, x: Fields, levels: Fields, context: Fields) -> Tensor:
         parts = []
         for name in self.grids:
