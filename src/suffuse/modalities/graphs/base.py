@@ -204,16 +204,18 @@ class NodeEdgeModality(Modality):
         parts: Sequence[Record | None],
         asked: Mapping[str, Any] | None = None,
         open_pairs: Sequence[np.ndarray | None] | None = None,
-        place: bool = False,
+        width: int | None = None,
     ) -> Task:
         """A task of n graphs.
 
         parts: per sample the given sub-graph (its nodes come first; node class -1 is unknown) or None. open_pairs: per sample
         (m, 2) pairs of given nodes whose link is asked. asked: property name -> value (None: to be predicted with the graph).
-        place: the graph is given as a whole and its coordinates are asked.
+        width: pad to this many nodes.
         """
-        same = len(set(np.asarray(sizes).tolist())) == 1
-        width = int(max(sizes)) if not self.dims or same else self.largest  # correlated noise depends on the padding
+        if (
+            width is None
+        ):  # noise of coordinates depends on the padding, so that one sample must not depend on the others' sizes
+            width = self.largest if self.dims else int(max(sizes))
         exists, context = masks(torch.from_numpy(np.asarray(sizes, np.int64)), width, self.directed)
         first, second = pair_list(width, self.directed)
         nodes = np.zeros((n, width), np.int64)

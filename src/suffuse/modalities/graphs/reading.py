@@ -146,7 +146,13 @@ def _from_markup(text: str, path: Path, suffix: str) -> Iterator[tuple[nx.Graph,
                 raise DataError(f"{path} declares XML entities, which are not read; save plain GraphML")
             graph = nx.parse_graphml(text)
         else:
-            graph = nx.parse_gml(text, label=None if "label" not in text else "label")
+            try:
+                graph = nx.parse_gml(text, label="label")
+            except nx.NetworkXError:  # nodes without names
+                graph = nx.parse_gml(text, label="id")
+            for _, data in graph.nodes(data=True):
+                if "class" in data:
+                    data["label"] = data.pop("class")
     except DataError:
         raise
     except Exception as broken:  # networkx raises a dozen kinds

@@ -74,6 +74,9 @@ def _one(graph: nx.Graph, path: Path, suffix: str) -> None:
     if suffix == ".graphml":
         nx.write_graphml(plain, path)
     elif suffix == ".gml":
+        for _, data in plain.nodes(data=True):  # GML's own `label` is the node's name
+            if "label" in data:
+                data["class"] = data.pop("label")
         nx.write_gml(plain, path, stringizer=str)
     else:
         lines = [f"{a}\t{b}" + (f"\t{d['label']}" if "label" in d else "") for a, b, d in graph.edges(data=True)]

@@ -75,7 +75,7 @@ def conformers(model: Any, source: str, samples: int = 4, seed: int = 0, start: 
     for size in np.unique(sizes):  # molecules of one size together: nothing is spent on padding
         rows = np.flatnonzero(sizes == size)
         index = torch.from_numpy(rows) + start
-        task = modality.graph_task(len(rows), index, sizes[rows], [records[k] for k in rows])
+        task = modality.graph_task(len(rows), index, sizes[rows], [records[k] for k in rows], width=int(size))
         fields = model.run(task, seed=seed, **sampling)
         for k, molecule in zip(rows, modality.decode(fields, task), strict=True):
             molecule.ClearProp("given_atoms")
