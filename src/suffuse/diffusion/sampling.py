@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from suffuse.diffusion.logits import shape_logits
 from suffuse.diffusion.path import Clock, Path
 from suffuse.diffusion.process import Joint, full_levels
 from suffuse.diffusion.random import Random
@@ -99,7 +100,7 @@ def events(
         if not moving:
             levels = targets
             continue
-        clean = denoiser(x, levels, context, targets)
+        clean = shape_logits(denoiser(x, levels, context, targets), joint, context)
         following = {
             name: steppers[name].step(k, x[name], clean[name]) if name in moving else x[name] for name in joint
         }

@@ -1,0 +1,334 @@
+"""Text: what masked diffusion gives, line by line, beside a left-to-right transformer of the same layers, size and training.
+
+    python benchmarks/text_data.py --data ../shared/data -o WORK/data
+    python benchmarks/text.py --work WORK                          # all lines that need no training but the two models'
+    python benchmarks/text.py --work WORK --lines 1,9 --tang tang --english shakespeare
+
+Models: --english and --tang are zoo names or folders; WORK/ar.safetensors is the peer (made by text_ar.py when it is missing, and
+trained as long as --minutes says). Each line's figures are kept in WORK/results.json and are not made twice; the table is
+written to benchmarks/results/text.md. The judge is a Kneser-Ney character 6-gram on text that neither model has seen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import text_ar
+import text_poems
+import torch
+
+import suffuse
+from suffuse.diffusion.orders import Ancestral, Blocks, Confidence, EntropyBounded, Even, FirstHitting, Remask
+from suffuse.diffusion.path import Clock
+from suffuse.diffusion.random import Random
+from suffuse.diffusion.sampling import sample
+from suffuse.diffusion.state import Batch
+from suffuse.metrics.text import KneserNey, distinct, repeated, self_bleu, unigram_entropy, words
+from suffuse.modalities.text.scoring import chain_score, exact_count_bound, monte_carlo_bound
+
+HERE = Path(__file__).parent
+Rows = list[list[Any]]
+
+
+class Bench:
+    """Models, data and judges, each made when first asked for."""
+
+    def __init__(self, asked: argparse.Namespace):
+        self.asked, self.work = asked, asked.work
+        self.data = asked.work / "data"
+        self._kept: dict[str, Any] = {}
+
+    def keep(self, name: str, make: Any) -> Any:
+        if name not in self._kept:
+            self._kept[name] = make()
+        return self._kept[name]
+
+    @property
+    def english(self):
+        return self.keep("english", lambda: suffuse.load(self.asked.english))
+
+    @property
+    def tang(self):
+        return self.keep("tang", lambda: suffuse.load(self.asked.tang))
+
+    @property
+    def ar(self) -> text_ar.LeftToRightModel:
+        path = self.work / "ar.safetensors"
+        if not path.exists():
+            train = [
+                sys.executable,
+                str(HERE / "text_ar.py"),
+                str(self.data / "shakespeare_train.txt"),
+                "-o",
+                str(path),
+            ]
+            subprocess.run([*train, "--minutes", str(self.asked.minutes)], check=True)
+        return self.keep("ar", lambda: text_ar.load(path)[0])
+
+    @property
+    def judge(self) -> KneserNey:
+        """Learnt from the two parts of tiny Shakespeare that the models have not seen."""
+        texts = [(self.data / f"shakespeare_{part}.txt").read_text() for part in ("valid", "test")]
+        return self.keep("judge", lambda: KneserNey(texts))
+
+    def windows(self, name: str, count: int, length: int) -> list[str]:
+        text = (self.data / name).read_text()
+        return [text[i : i + length] for i in np.linspace(0, len(text) - length - 1, count).astype(int)]
+
+    def tokens(self, texts: list[str]) -> torch.Tensor:
+        return torch.stack([torch.as_tensor(self.english.modality.vocabulary.encode(t)).long() for t in texts])
+
+
+def figures(bench: Bench, texts: list[str]) -> list[float]:
+    """Judge bits, bits of unigram entropy, repeated word 4-grams, distinct-3 and self-BLEU-4 of words."""
+    split = [words(t) for t in texts]
+    return [
+        bench.judge.bits(texts),
+        unigram_entropy(texts),
+        repeated(split, 4),
+        distinct(split, 3),
+        self_bleu(split, 4, references=50),
+    ]
+
+
+HEAD = ["judge bits/char", "entropy bits", "repeated 4-grams", "distinct-3", "self-BLEU-4"]
+
+
+def line_1(bench: Bench) -> tuple[list[str], Rows]:
+    """Correctness: orders against exact enumeration; both likelihood estimates; the any-order identity on the trained model."""
+    sys.path.insert(0, str(HERE.parent / "tests" / "text"))
+    import test_orders as toy
+
+    rows: Rows = []
+    for order, steps in (
+        (FirstHitting(1), 3),
+        (EntropyBounded(0.0), 3),
+        (Confidence(1.0), 3),
+        (Even(), 3),
+        (Ancestral(), 512),
+    ):
+        x = torch.zeros(200_000, 3, dtype=torch.int64)
+        task = toy.Task({"text": x}, toy.Start({}))
+        out = sample(toy.exact(toy.law()), toy.JOINT, task, Clock(steps, order=order), random=Random(0))["text"]
+        found = torch.bincount((out * torch.tensor([9, 3, 1])).sum(1), minlength=27).double() / len(out)
+        far = 0.5 * float((found - toy.law()).abs().sum())
+        rows.append([f"total variation, {type(order).__name__}, {steps} steps", far, "< .01", far < 0.01])
+    p = toy.law()
+    gap = abs(toy.any_order_bound(p) + float((p * p.log()).sum()))
+    rows.append(["any-order chain rule against entropy, nats", gap, "< 1e-6", gap < 1e-6])
+    model = bench.english
+    data = model.modality.dataset(bench.data / "shakespeare_test.txt")
+    batch = data.batch(torch.linspace(0, len(data) - 1, 48).long())
+    exact = float(exact_count_bound(model.denoiser, batch, 128).mean())
+    loose = float(monte_carlo_bound(model.denoiser, batch, 512).mean())
+    rows.append(
+        [
+            f"exact count {exact:.2f}, random levels {loose:.2f} nats: ratio - 1",
+            loose / exact - 1,
+            "within .01",
+            abs(loose / exact - 1) < 0.01,
+        ]
+    )
+    return ["check", "value", "bar", "met"], rows
+
+
+def line_2(bench: Bench) -> tuple[list[str], Rows]:
+    """Likelihood of held-out Shakespeare, bits a character."""
+    model = bench.english
+    data = model.modality.dataset(bench.data / "shakespeare_test.txt", stride=64)
+    rows_ = torch.linspace(0, len(data) - 1, 256).long()
+    masked = (
+        sum(float(exact_count_bound(model.denoiser, data.batch(r), 32).sum()) for r in rows_.split(32))
+        / 256
+        / data.length
+    )
+    masked /= math.log(2)
+    left = text_ar.bits(bench.ar, data)
+    return (
+        ["model", "bits a character", "over AR"],
+        [
+            ["left to right", left, 0.0],
+            ["masked (exact-count bound)", masked, masked / left - 1],
+            ["judge (6-gram)", bench_judge(bench), ""],
+        ],
+    )
+
+
+def bench_judge(bench: Bench) -> float:
+    """The judge on real text it has not seen."""
+    return bench.judge.bits(bench.windows("shakespeare_train.txt", 200, 128))
+
+
+def line_3(bench: Bench) -> tuple[list[str], Rows]:
+    """Parallel: tokens a call against quality, 96 samples of 128 characters; real text and the left-to-right model beside."""
+    n, length = bench.asked.samples, 128
+    rows: Rows = [["real", "", *figures(bench, bench.windows("shakespeare_train.txt", n, length))]]
+    vocabulary = bench.english.modality.vocabulary
+    for temperature in (0.8, 0.9, 1.0):
+        out = bench.ar.generate(n, length, temperature, seed=1).numpy()
+        rows.append(
+            [f"left to right, temperature {temperature}", 1.0, *figures(bench, [vocabulary.decode(r) for r in out])]
+        )
+    for temperature in (0.8, 0.9, 1.0):
+        for steps in (16, 32, 64):
+            texts = bench.english.sample(n, steps=steps, temperature=temperature, seed=1)
+            rows.append([f"masked, random order, temperature {temperature}", length / steps, *figures(bench, texts)])
+    for gamma in (0.1, 0.5, 1.5):
+        for temperature in (0.9, 1.0):
+            texts, calls = counted(bench, n, Clock(length, order=EntropyBounded(gamma)), temperature=temperature)
+            rows.append(
+                [f"masked, entropy-bounded {gamma}, temperature {temperature}", length / calls, *figures(bench, texts)]
+            )
+    return ["sampler", "tokens a call", *HEAD], rows
+
+
+def counted(bench: Bench, n: int, path: Any, **asked: Any) -> tuple[list[str], float]:
+    """Texts drawn along an adaptive path, and the mean number of calls a sample needed by itself."""
+    model = bench.english
+    task = model.modality.request(n, None, index=torch.arange(n), **asked)
+    needed = torch.zeros(n)
+    for event in model.events(task, path=path, seed=1):
+        open_ = (event.x["text"] == model.joint["text"].classes).any(1)
+        needed[open_] = event.step
+    return model.modality.decode(event.x, task), float((needed + 1).mean())
+
+
+def line_4(bench: Bench) -> tuple[list[str], Rows]:
+    """Seconds for one text of 128 characters at batch 1 (median of interleaved runs)."""
+    length, seconds = (
+        128,
+        {"left to right, cached": [], "left to right, uncached": [], "masked, 16 calls": [], "masked, 32 calls": []},
+    )
+    for repeat in range(5):
+        for name in seconds:
+            begun = time.perf_counter()
+            if name.startswith("left"):
+                bench.ar.generate(1, length, seed=repeat, cached="un" not in name)
+            else:
+                bench.english.sample(1, steps=int(name.split()[1]), seed=repeat)
+            seconds[name].append(time.perf_counter() - begun)
+    middle = {k: float(np.median(v)) for k, v in seconds.items()}
+    slow = middle["left to right, uncached"]
+    fast = middle["left to right, cached"]
+    return ["sampler", "seconds", "times uncached", "times cached"], [
+        [k, v, slow / v, fast / v] for k, v in middle.items()
+    ]
+
+
+def line_6(bench: Bench) -> tuple[list[str], Rows]:
+    """Blanks of 16 characters: nats a character of what really stood there, both sides given, against the left side given."""
+    texts = bench.tokens(bench.windows("shakespeare_test.txt", 64, 128))
+    gap = torch.arange(56, 72)
+    batch = Batch({"text": texts}, index=torch.arange(len(texts)))
+    both = -chain_score(bench.english.denoiser, batch, gap.expand(len(texts), -1)).mean().item()
+    left = bench.ar.nats(texts)[:, gap].mean().item()
+    rows: Rows = [
+        ["left to right, left side given", left, ""],
+        ["masked, both sides given (chain rule from the left)", both, 1 - both / left],
+    ]
+    rows += couplets(bench)
+    return ["question", "nats a character", "below left to right"], rows
+
+
+def couplets(bench: Bench) -> Rows:
+    """The first line of a couplet given the second, against the second given the first, with the rest of the poem hidden."""
+    model = bench.tang
+    data = model.modality.dataset(bench.data / "tang_test.jsonl")
+    picked = [i for i in range(len(data)) if data.size[i] == 24][:160]
+    batch = data.batch(torch.tensor(picked))
+    out = []
+    for first, name in ((True, "previous line given the next"), (False, "next line given the previous")):
+        place = torch.arange(0, 5) if first else torch.arange(6, 11)
+        x = batch.x["text"].clone()
+        x[:, 12:] = model.joint["text"].classes
+        one = Batch({**batch.x, "text": x}, exists=batch.exists, index=batch.index)
+        out.append([f"couplet: {name}", -chain_score(model.denoiser, one, place.expand(len(x), -1)).mean().item(), ""])
+    return [*out, ["couplet: ratio (bar 1.05)", out[0][1] / out[1][1], ""]]
+
+
+def line_8(bench: Bench) -> tuple[list[str], Rows]:
+    """More steps, and remasking, at temperature 1."""
+    n = bench.asked.samples
+    rows: Rows = [["real", "", *figures(bench, bench.windows("shakespeare_train.txt", n, 128))]]
+    for steps in (8, 16, 32, 64, 128):
+        rows.append(
+            [
+                f"ancestral, {steps} steps",
+                steps,
+                *figures(bench, bench.english.sample(n, path=Clock(steps, order=Ancestral()), seed=2)),
+            ]
+        )
+        rows.append([f"even, {steps} steps", steps, *figures(bench, bench.english.sample(n, steps=steps, seed=2))])
+    for steps in (32, 64, 128):
+        for eta, below in ((0.05, 1.0), (0.1, 1.0), (0.3, 0.5)):
+            order = Remask(eta, below)
+            texts = bench.english.sample(n, path=Clock(steps, order=order), seed=2)
+            rows.append([f"remask eta {eta} below {below}, {steps} steps", steps, *figures(bench, texts)])
+    texts, calls = counted(bench, n, Clock(128, order=Blocks(16, EntropyBounded(0.3))))
+    rows.append(["blocks of 16, entropy-bounded .3", calls, *figures(bench, texts)])
+    return ["sampler", "calls", *HEAD], rows
+
+
+def line_9(bench: Bench) -> tuple[list[str], Rows]:
+    """Poems: form, acrostics, rhyme and tones beside real ones."""
+    return text_poems.table(bench.tang, bench.data, bench.asked.samples)
+
+
+LINES = {1: line_1, 2: line_2, 3: line_3, 4: line_4, 6: line_6, 8: line_8, 9: line_9}
+
+
+def number(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def write(path: Path, results: dict, command: str) -> None:
+    parts = [f"# Text\n\nMade by `{command}` (prepared by `python benchmarks/text_data.py`). One seed.\n"]
+    for line, made in sorted(results.items(), key=lambda kv: int(kv[0])):
+        parts.append(
+            f"\n## Line {line}: {made['about']}\n\n({made['seconds']:.0f} s)\n\n| " + " | ".join(made["head"]) + " |\n"
+        )
+        parts.append("|" + " --- |" * len(made["head"]) + "\n")
+        parts += ["| " + " | ".join(number(c) for c in row) + " |\n" for row in made["rows"]]
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("".join(parts))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, required=True, help="prepared data, the peer and results")
+    parser.add_argument("--lines", default=",".join(map(str, LINES)))
+    parser.add_argument("--english", default="shakespeare")
+    parser.add_argument("--tang", default="tang")
+    parser.add_argument(
+        "--minutes", type=float, default=12, help="training of the left-to-right peer, as the masked model's"
+    )
+    parser.add_argument("--samples", type=int, default=96)
+    parser.add_argument("--again", action="store_true", help="make these lines anew")
+    parser.add_argument("-o", "--output", type=Path, default=HERE / "results" / "text.md")
+    asked = parser.parse_args()
+    kept = asked.work / "results.json"
+    results = json.loads(kept.read_text()) if kept.exists() else {}
+    bench = Bench(asked)
+    for line in map(int, asked.lines.split(",")):
+        if str(line) not in results or asked.again:
+            begun = time.perf_counter()
+            head, rows = LINES[line](bench)
+            about = (LINES[line].__doc__ or "").strip()
+            results[str(line)] = {"about": about, "head": head, "rows": rows, "seconds": time.perf_counter() - begun}
+            kept.write_text(json.dumps(results))
+        print(json.dumps(results[str(line)]["rows"], ensure_ascii=False), flush=True)
+    write(asked.output, results, "python benchmarks/text.py --work WORK")
+
+
+if __name__ == "__main__":
+    main()
