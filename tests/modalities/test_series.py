@@ -62,14 +62,14 @@ def test_the_seasonal_value_is_that_of_the_fewest_seasons_ago():
     x = torch.arange(12.0)[None, None]
     known = torch.ones_like(x, dtype=torch.bool)
     known[..., 6:] = False
-    got = baseline(x * known, known, torch.arange(12.0)[None], season=4)
-    assert got.seasonal[0, 0, 6:].tolist() == [2, 3, 4, 5, 2, 3] and got.has_season[0, 0, 6:].all()
-    warped = baseline(x * known, known, torch.arange(12.0)[None] ** 1.5, season=4)
+    got = baseline(x * known, known, torch.arange(12.0)[None], seasons=[4])
+    assert got.seasonal[0, 0, 6:, 0].tolist() == [2, 3, 4, 5, 2, 3] and got.has_season[0, 0, 6:].all()
+    warped = baseline(x * known, known, torch.arange(12.0)[None] ** 1.5, seasons=[4])
     assert not warped.has_season.any()
 
 
 def test_an_untrained_network_repeats_known_entries_and_stays_near_its_baseline():
-    net = SeriesNetwork(2, season=None, named=False, dim=16, heads=2)
+    net = SeriesNetwork(2, named=False, seasons=[3, 5], dim=16, heads=2)
     x = torch.linspace(-1, 1, 9).expand(1, 2, 9).clone()
     level = torch.zeros(1, 2, 9)
     level[..., 3:6] = 1.0

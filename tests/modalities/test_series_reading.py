@@ -150,6 +150,7 @@ def test_scaling_and_transforms_invert():
         ({"transform": "sqrt"}, "must be one of"),
         ({"noise": "pink"}, "must be one of"),
         ({"windw": 3}, "no option 'windw'"),
+        ({"season": "day"}, "whole number of steps"),
         ({"target": "z"}, "no column 'z'"),
         ({"layout": "both"}, "'joint' or 'separate'"),
     ],
@@ -176,6 +177,6 @@ def test_recognising_leaves_other_data_alone(tmp_path):
 
 
 def test_seasons_follow_from_dates():
-    assert scaling.natural_season(3600, True) == 24 and scaling.natural_season(86400, True) == 7
-    assert scaling.natural_season(3600, False) is None
-    assert scaling.periods(3600.0, True, 24, 1e8)[:2] == [86400.0, 7 * 86400.0]
+    assert scaling.natural_seasons(3600, True) == [24, 168] and scaling.natural_seasons(86400, True) == [7]
+    assert scaling.natural_seasons(3600, False) == [] and scaling.natural_seasons(7 * 86400, True) == [52]
+    assert scaling.periods(3600.0, True, [24], 1e8)[:2] == [86400.0, 7 * 86400.0]

@@ -5,6 +5,7 @@ All functions work on a batch of windows: values and known masks (B, N, T), time
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,10 +14,10 @@ from torch import Tensor
 
 @dataclass
 class Baseline:
-    """linear: interpolation of the known values in real time, the nearest one outside their range; seasonal: the value
-    one (or the fewest) seasons ago or ahead; mean: mean over the known nodes at that time; lifted: that mean plus the
-    interpolated deviation from it; left, right: time to the nearest known entry before and after; change: between these
-    two; has_*: where there is one. All (B, N, T); absent values are 0."""
+    """linear: interpolation of the known values in real time, the nearest one outside their range; seasonal (B, N, T, K):
+    the value the fewest seasons ago or ahead, for each of K seasons; mean: mean over the known nodes at that time;
+    lifted: that mean plus the interpolated deviation from it; left, right: time to the nearest known entry before and
+    after; change: between these two; has_*: where there is one. The others (B, N, T); absent values are 0."""
 
     linear: Tensor
     lifted: Tensor
@@ -31,8 +32,8 @@ class Baseline:
     has_mean: Tensor
 
 
-def baseline(values: Tensor, known: Tensor, times: Tensor, season: int | None = None) -> Baseline:
-    """values (B, N, T), known (B, N, T) bool, times (B, T) ascending, season in steps (regular times only) or None."""
+def baseline(values: Tensor, known: Tensor, times: Tensor, seasons: Sequence[int] = ()) -> Baseline:
+    """values (B, N, T), known (B, N, T) bool, times (B, T) ascending, seasons in steps (for regular times)."""
     size = values.shape[-1]
     place = torch.arange(size, device=values.device).expand_as(known)
     before = torch.where(known, place, -1).cummax(-1).values
@@ -54,7 +55,9 @@ def baseline(values: Tensor, known: Tensor, times: Tensor, season: int | None = 
     count = weight.sum(1, keepdim=True)
     mean = ((values * weight).sum(1, keepdim=True) / count.clamp(min=1)).expand_as(values)
     lifted = mean + interpolate((values - mean) * weight)
-    seasonal, has_season = seasonal_naive(values, known, times, season)
+    naive = [seasonal_naive(values, known, times, s) for s in seasons]
+    seasonal = torch.stack([v for v, _ in naive], -1) if naive else values.new_zeros((*values.shape, 0))
+    has_season = torch.stack([f for _, f in naive], -1) if naive else known.new_zeros((*values.shape, 0))
     left = torch.where(has_left, clock - time_before, 0)
     right = torch.where(has_right, time_after - clock, 0)
     return Baseline(
@@ -72,12 +75,12 @@ def baseline(values: Tensor, known: Tensor, times: Tensor, season: int | None = 
     )
 
 
-def seasonal_naive(values: Tensor, known: Tensor, times: Tensor, season: int | None) -> tuple[Tensor, Tensor]:
+def seasonal_naive(values: Tensor, known: Tensor, times: Tensor, season: int) -> tuple[Tensor, Tensor]:
     """The known value the fewest seasons back, else the fewest seasons ahead, and where there is one."""
     found = torch.zeros_like(known)
     answer = torch.zeros_like(values)
     size = values.shape[-1]
-    if not season or season >= size:
+    if season >= size:
         return answer, found
     for shift in [k for m in range(1, min(size // season, 4) + 1) for k in (m * season, -m * season)]:
         if abs(shift) >= size:

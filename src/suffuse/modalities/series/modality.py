@@ -47,9 +47,10 @@ class Series(Modality):
 
     @classmethod
     def read(cls, source: Any, **options: Any) -> tuple[Series, Windows]:
-        """Options: target, id, time, known, static, layout (see `reading.read_panel`); window and horizon in steps; season
-        in steps; transform none, log or log1p; noise white, ou or rbf with noise_scale in steps; adjacency or positions
-        (an array, or a CSV without header); dim, heads, encoder_layers, layers, share, use_baseline of the network."""
+        """Options: target, id, time, known, static, layout (see `reading.read_panel`); window and horizon in steps;
+        season in steps (one or several); transform none, log or log1p; noise white, ou or rbf with noise_scale in steps;
+        adjacency or positions (an array, or a CSV without header); std, warp of the process; dim, heads, encoder_layers,
+        layers, share, use_baseline of the network."""
         columns = {k: options.pop(k) for k in READ_OPTIONS if k in options}
         panel = reading.read_panel(source, **columns)
         config = learn_config(panel, columns, options)
@@ -82,7 +83,7 @@ class Series(Modality):
         return SeriesNetwork(
             len(c["nodes"]),
             std=c["std"],
-            season=c["season"],
+            seasons=[s for s in c["seasons"] if s < c["window"]],
             calendar=2 * len(c["periods"]),
             known=len(c["known"]),
             static=len(c["static"]),
@@ -195,12 +196,14 @@ def learn_config(panel: Panel, columns: dict[str, Any], options: dict[str, Any])
     if noise not in NOISES:
         raise DataError(f"noise is '{noise}'; it must be one of {', '.join(NOISES)}")
     step = median_step(panel.records)
-    season = options.get("season", scaling.natural_season(step, panel.dates))
+    seasons = _seasons(options["season"]) if "season" in options else scaling.natural_seasons(step, panel.dates)
     longest = max(len(r.times) for r in panel.records)
     typical = int(np.median([len(r.times) for r in panel.records]))
     if longest < 2:
         raise DataError("every series has a single time; at least two are needed")
-    horizon = _steps("horizon", options.get("horizon"), max(1, min(season or 24, typical // 3)), longest - 1)
+    horizon = _steps(
+        "horizon", options.get("horizon"), max(1, min(seasons[0] if seasons else 24, typical // 3)), longest - 1
+    )
     window = _steps(
         "window",
         options.get("window"),
@@ -225,7 +228,7 @@ def learn_config(panel: Panel, columns: dict[str, Any], options: dict[str, Any])
         "span": [min(float(r.times[0]) for r in panel.records), max(float(r.times[-1]) for r in panel.records)],
         "window": window,
         "horizon": horizon,
-        "season": int(season) if season else None,
+        "seasons": seasons,
         "transform": transform,
         "scaling": scaling.learn(panel, transform, window),
         "noise": noise,
@@ -240,8 +243,15 @@ def learn_config(panel: Panel, columns: dict[str, Any], options: dict[str, Any])
         "share": bool(options.get("share", True)),
         "use_baseline": bool(options.get("use_baseline", True)),
     }
-    config["periods"] = scaling.periods(step, panel.dates, season, config["span"][1] - config["span"][0])
+    config["periods"] = scaling.periods(step, panel.dates, seasons, config["span"][1] - config["span"][0])
     return config
+
+
+def _seasons(value: Any) -> list[int]:
+    values = value if isinstance(value, (list, tuple)) else [] if value in (None, 0) else [value]
+    if not all(isinstance(v, (int, np.integer)) and v > 1 for v in values):
+        raise DataError(f"season is {value!r}; it must be a whole number of steps above 1, or several")
+    return [int(v) for v in values]
 
 
 def _steps(name: str, value: Any, default: int, most: int) -> int:

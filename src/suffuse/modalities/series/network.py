@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -10,8 +11,7 @@ from torch import Tensor, nn
 from suffuse.modalities.series.baseline import Baseline, baseline
 from suffuse.networks.axial import AxialTransformer, Encoded
 
-CANDIDATES = 5
-GAP_FEATURES = 10
+CANDIDATES = 4
 NODE_FEATURES = 12
 
 
@@ -19,7 +19,7 @@ class SeriesNetwork(nn.Module):
     """network(x, levels, context, targets) -> {"series": (B, N, T)}, an x0 prediction in units of `std`.
 
     The prediction is a learnt blend of cheap baselines (linear interpolation, the same lifted by the mean over nodes, the
-    seasonal value, the mean over nodes, zero), computed from entries at level 0 alone, plus what the axial transformer
+    seasonal values, the mean over nodes, zero), computed from entries at level 0 alone, plus what the axial transformer
     says is left. What is left has its own deviation s, learnt from the gap to the known entries and their size, and its own
     EDM preconditioning (Karras et al. 2022, table 1, with sigma_data = s): the noisy value enters as
     (x - alpha b) / sqrt(alpha^2 s^2 + sigma^2), so an easy entry is not drowned in noise made for a hard one.
@@ -33,7 +33,7 @@ class SeriesNetwork(nn.Module):
         nodes: int,
         *,
         std: float = 0.4,
-        season: int | None = None,
+        seasons: Sequence[int] = (),
         calendar: int = 0,
         known: int = 0,
         static: int = 0,
@@ -43,14 +43,15 @@ class SeriesNetwork(nn.Module):
         **sizes,
     ):
         super().__init__()
-        self.std, self.season, self.use_baseline = std, season, use_baseline
+        self.std, self.seasons, self.use_baseline = std, tuple(seasons), use_baseline
         self.node = nn.Parameter(torch.randn(nodes, NODE_FEATURES) * 0.3) if named and nodes > 1 else None
+        many = len(self.seasons)
         extra = NODE_FEATURES if self.node is not None else 0
-        self.blend = nn.Sequential(nn.Linear(GAP_FEATURES + extra, 24), nn.SiLU(), nn.Linear(24, CANDIDATES + 1))
+        self.blend = nn.Sequential(nn.Linear(9 + many + extra, 24), nn.SiLU(), nn.Linear(24, CANDIDATES + many + 1))
         with torch.no_grad():
             self.blend[2].weight.mul_(0.1)
-            self.blend[2].bias.copy_(torch.tensor([2.0, 0.0, 0.0, -1.0, 0.0, math.log(0.5)]))
-        given = 20 + calendar + known + static + extra
+            self.blend[2].bias.copy_(torch.tensor([2.0, 0.0, -1.0, 0.0, *[0.0] * many, math.log(0.5)]))
+        given = 18 + 2 * many + calendar + known + static + extra
         self.body = AxialTransformer(given, 7, nodes=nodes > 1, node_bias=node_bias, **sizes)
         self._memo: tuple[list[Tensor], tuple] | None = None
 
@@ -109,16 +110,18 @@ class SeriesNetwork(nn.Module):
         self, given: Tensor, known: Tensor, context: dict, exists: Tensor | None
     ) -> tuple[Encoded, Tensor, Tensor]:
         times = context["times"].to(given.dtype).expand(len(given), -1)
-        base = baseline(given, known, times, self.season)
+        base = baseline(given, known, times, self.seasons)
         gaps = torch.stack([torch.log1p(base.left), torch.log1p(base.right)], -1)
-        flags = torch.stack([base.has_left, base.has_right, base.has_season, base.has_mean], -1).to(given.dtype)
+        flags = torch.stack([base.has_left, base.has_right, base.has_mean], -1)
+        flags = torch.cat([flags, base.has_season], -1).to(given.dtype)
         node = [] if self.node is None else [self.node[None, :, None].expand(*given.shape[:1], -1, given.shape[-1], -1)]
         local = torch.asinh(torch.stack([base.linear, base.mean, base.lifted, base.change.abs()], -1))
         answer = self.blend(torch.cat([gaps, flags, local, *node], -1))
         blend, scale = self._blend(answer, base, given, known)
-        own = torch.stack([base.linear, base.seasonal, base.mean, base.lifted, given, known.to(given.dtype), blend], -1)
+        own = torch.stack([base.linear, base.mean, base.lifted, given, known.to(given.dtype), blend], -1)
         features = [
             own,
+            base.seasonal,
             gaps,
             flags,
             local,
@@ -133,11 +136,13 @@ class SeriesNetwork(nn.Module):
         if not self.use_baseline:
             return torch.where(known, given, torch.zeros_like(given)), torch.ones_like(given)
         near = base.has_left | base.has_right
-        there = torch.stack([near, near & base.has_mean, base.has_season, base.has_mean, torch.ones_like(near)], -1)
-        weight = answer[..., :CANDIDATES].masked_fill(~there, -1e4).softmax(-1)
-        options = torch.stack([base.linear, base.lifted, base.seasonal, base.mean, torch.zeros_like(given)], -1)
+        there = torch.stack([near, near & base.has_mean, base.has_mean, torch.ones_like(near)], -1)
+        there = torch.cat([there, base.has_season], -1)
+        weight = answer[..., :-1].masked_fill(~there, -1e4).softmax(-1)
+        options = torch.stack([base.linear, base.lifted, base.mean, torch.zeros_like(given)], -1)
+        options = torch.cat([options, base.seasonal], -1)
         blend = torch.where(known, given, (weight * options).sum(-1))
-        return blend, torch.exp(answer[..., CANDIDATES].clamp(-4, 0.7))
+        return blend, torch.exp(answer[..., -1].clamp(-4, 0.7))
 
     def _near(self, gaps: Tensor) -> Tensor:
         """Closeness to each side, sharper than the logarithm of the gap."""

@@ -46,6 +46,11 @@ def seasonal(values: np.ndarray, horizon: int, season: int | None) -> np.ndarray
     return answer
 
 
+def first(seasons: list[int]) -> int | None:
+    """The shortest season, or None."""
+    return seasons[0] if seasons else None
+
+
 def original(window: Any, config: dict[str, Any]) -> np.ndarray:
     """A window's values (N, T) in original units."""
     return scaling.backward(window.values * window.scale + window.centre, config["transform"])
@@ -85,7 +90,7 @@ def evaluate(
             values = np.where(hidden, np.nan, truth)
             guess = linear(values, piece.times)
             if task == "forecast":
-                guess[:, size - config["horizon"] :] = seasonal(truth, config["horizon"], config["season"])
+                guess[:, size - config["horizon"] :] = seasonal(truth, config["horizon"], first(config["seasons"]))
             records.append(Record(piece.id, piece.times, values))
             truths.append(np.where(hidden, truth, np.nan).reshape(-1))
             simple.append(guess.reshape(-1))

@@ -76,19 +76,17 @@ def of_record(scaling: dict[str, Any], id: str, values: np.ndarray) -> tuple[np.
     return pairs[:, :1], pairs[:, 1:]
 
 
-def periods(step: float, dates: bool, season: int | None, span: float) -> list[float]:
+def periods(step: float, dates: bool, seasons: list[int], span: float) -> list[float]:
     """Periods of the calendar features in units of time: day, week, year where the step is fine enough and the data long
     enough to show them, or the season asked for."""
     if not dates:
-        return [season * step] if season else []
+        return [s * step for s in seasons]
     found = [
         p
         for p, finest in ((DAY, 0.8 * DAY), (7 * DAY, 1.5 * DAY), (365.2425 * DAY, 40 * DAY))
         if step < finest and span > 0.5 * p
     ]
-    if season and not any(abs(p - season * step) < 0.01 * p for p in found):
-        found.append(season * step)
-    return found
+    return found + [s * step for s in seasons if not any(abs(p - s * step) < 0.01 * p for p in found)]
 
 
 def calendar(times: np.ndarray, cycles: list[float]) -> np.ndarray:
@@ -99,11 +97,9 @@ def calendar(times: np.ndarray, cycles: list[float]) -> np.ndarray:
     return np.concatenate([np.sin(angle), np.cos(angle)]).astype(np.float32)
 
 
-def natural_season(step: float, dates: bool) -> int | None:
-    """The season in steps that dates of this spacing suggest: a day, a week, a year; None for plain numbers."""
+def natural_seasons(step: float, dates: bool) -> list[int]:
+    """The seasons in steps that dates of this spacing suggest: a day, a week, a year; none for plain numbers."""
     if not dates or step <= 0:
-        return None
-    for period, finest in ((DAY, 0.5 * DAY), (7 * DAY, 1.5 * DAY), (365.2425 * DAY, 100 * DAY)):
-        if step <= finest:
-            return max(2, round(period / step))
-    return None
+        return []
+    kinds = ((DAY, 0.5 * DAY, 0), (7 * DAY, 1.5 * DAY, 0.01 * DAY), (365.2425 * DAY, 100 * DAY, 6 * DAY))
+    return [max(2, round(period / step)) for period, finest, least in kinds if least <= step <= finest]
