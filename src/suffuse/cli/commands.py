@@ -86,10 +86,7 @@ def sample(a: Namespace) -> int:
 def edit(a: Namespace) -> int:
     """suffuse edit"""
     model = load(a)
-    given = values.given(a.given)
-    if isinstance(given, str):
-        raise AskError(f"--given {given} is a file; name the field it belongs to, as in --given label=3")
-    asked = sampling(a) | a.extra | {"strength": a.strength, "given": given}
+    asked = sampling(a) | a.extra | {"strength": a.strength, "given": conditions(a)}
     if a.mask is not None:
         asked["mask"] = there(a.mask)
     made = model.edit(there(a.file), **asked)
@@ -99,7 +96,7 @@ def edit(a: Namespace) -> int:
 def restore(a: Namespace) -> int:
     """suffuse restore"""
     model = load(a)
-    asked = sampling(a) | a.extra | {"n": a.n, "start": a.start, "noise": a.noise}
+    asked = sampling(a) | a.extra | {"n": a.n, "start": a.start, "noise": a.noise, "given": conditions(a)}
     made = model.restore(there(a.file), a.operator, **asked)
     return deliver(model, made, a.output)
 
@@ -201,6 +198,14 @@ def sampling(a: Namespace) -> dict[str, Any]:
     """The sampling options that were given."""
     names = ("steps", "guidance", "seed", "batch")
     return {name: getattr(a, name) for name in names if getattr(a, name, None) is not None}
+
+
+def conditions(a: Namespace) -> dict[str, Any] | None:
+    """`--given` where the data has a word of its own: KEY=VALUE pairs only."""
+    given = values.given(a.given)
+    if isinstance(given, str) or (given and "file" in given):
+        raise AskError("--given takes KEY=VALUE here, as in --given label=3")
+    return given
 
 
 def there(word: str) -> str:

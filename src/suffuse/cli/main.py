@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import warnings
 from collections.abc import Sequence
@@ -38,6 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             from suffuse.modalities.registry import missing_library
 
             return complain(missing_library(error), BAD_INPUT)
+        if stray := stray_option(error, words):
+            return complain(f"{stray} is not understood here; 'suffuse {words[0]} -h' shows what is right", BAD_INPUT)
         if out_of_memory(error):
             return complain("the memory is not enough for this; ask for fewer or smaller samples at a time", BAD_INPUT)
         if os.environ.get("SUFFUSE_DEBUG"):
@@ -82,6 +85,15 @@ def out_of_memory(error: Exception) -> bool:
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     return isinstance(error, RuntimeError) and "not enough memory" in str(error)
+
+
+def stray_option(error: Exception, words: Sequence[str]) -> str | None:
+    """The option behind a TypeError about a keyword, where it was a word of the command line that nobody declared."""
+    found = re.search(r"(?:unexpected keyword argument|multiple values for keyword argument) '(\w+)'", str(error))
+    if not isinstance(error, TypeError) or found is None:
+        return None
+    option = "--" + found.group(1).replace("_", "-")
+    return next((option for word in words if word.partition("=")[0].replace("_", "-") == option), None)
 
 
 def unknown_verb(name: str, known: Sequence[str]) -> AskError:

@@ -100,7 +100,7 @@ def _later(verb: str) -> Callable[[argparse.Namespace], int | None]:
     return run
 
 
-def sampling(command: argparse.ArgumentParser, number: bool = True) -> None:
+def sampling(command: argparse.ArgumentParser, number: bool = True, batch: bool = True) -> None:
     """Options of all commands that sample."""
     if number:
         command.add_argument("-n", type=values.whole(1), default=1, metavar="N", help="how many (default 1)")
@@ -109,7 +109,8 @@ def sampling(command: argparse.ArgumentParser, number: bool = True) -> None:
     command.add_argument("--seed", type=values.whole(0), default=0, metavar="S", help="same seed, same result")
     if number:
         command.add_argument("--start", type=values.whole(0), default=0, metavar="K", help="number of the first sample")
-    command.add_argument("--batch", type=values.whole(1), metavar="B", help="how many at a time")
+    if batch:
+        command.add_argument("--batch", type=values.whole(1), metavar="B", help="how many at a time")
     device(command)
 
 
@@ -170,9 +171,11 @@ def _edit(command: argparse.ArgumentParser) -> None:
 def _restore(command: argparse.ArgumentParser) -> None:
     _model(command)
     command.add_argument("file", metavar="FILE", help="the measurement")
-    command.add_argument("--operator", required=True, metavar="NAME[:VALUE]", help="what was done to it")
+    text = "what was done to it; for pictures downsample:4, blur:1.5, grey, noise"
+    command.add_argument("--operator", required=True, metavar="NAME[:VALUE]", help=text)
     command.add_argument("--noise", type=values.real(0), default=0.0, metavar="S", help="deviation of its noise")
-    sampling(command)
+    _given(command)
+    sampling(command, batch=False)
     _output(command)
 
 
