@@ -215,7 +215,7 @@ class Scans(LabelledGrid):
         full = (size, *[1] * (batch.x["image"].dim() - 1))
         if task == "translate":
             u = random.uniform((batch.x["image"].shape[1],), index, step, "channels")
-            given = (u < 0.5) & (u > u.amin(1, keepdim=True))
+            given = (u == u.amin(1, keepdim=True)) | ((u < 0.5) & (u < u.amax(1, keepdim=True)))
             start.levels["image"] = torch.where(given, 0.0, 1.0).reshape(size, -1, *full[2:])
         if task == "segment":
             start.levels["image"] = torch.zeros(full)

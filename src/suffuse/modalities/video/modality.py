@@ -280,7 +280,7 @@ def _channels(frames: np.ndarray, channels: int, name: str) -> np.ndarray:
 
 
 def _is_clip(thing: Any) -> bool:
-    return isinstance(thing, (Clip, str, Path)) or (hasattr(thing, "ndim") and thing.ndim == 4)
+    return isinstance(thing, (Clip, str, Path, list, tuple)) or (hasattr(thing, "ndim") and thing.ndim == 4)
 
 
 def _pixels(thing: Any, channels: int, size: tuple[int, int]) -> tuple[np.ndarray, float | None]:
