@@ -126,7 +126,7 @@ def test_a_modality_adds_commands(points, capsys):
     (["edit", "model", "gone.csv", "-o", "x"], "there is no file"),
     (["edit", "model", "points.csv", "--odd_one", "3", "-o", "x"], "--odd-one is not understood"),
     (["edit", "model", "points.csv", "--given", "points.csv", "-o", "x"], "takes KEY=VALUE"),
-    (["restore", "model", "points.csv", "--operator", "blur:1", "-o", "x"], "measure"),
+    (["restore", "model", "points.csv", "--operator", "blur:1", "-o", "x"], "restored from tensors"),
     (["predict", "model", "points.csv", "colour"], "no field 'colour'"),
     (["train", "points.csv", "-o", "m", "--minutes", "0"], "above 0"),
     (["train", "points.csv", "-o", "m", "--minutes", "1", "--steps", "2"], "not allowed with"),

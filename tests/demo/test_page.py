@@ -25,7 +25,7 @@ def tone(path):
 
 def filled(tmp_path):
     report = Report()
-    report.room("Images", "Digits & fashion <small>.")
+    report.room("Images", "Digits & `fashion` <small>.")
     pictures = [np.full((28, 28), 20 * k, np.uint8) for k in range(10)]
     code, quality = 'model.sample(16, given={"label": 3})', {"Frechet distance": 12.345, "precision": 0.7}
     made = pieces.sheet(pictures)
@@ -67,7 +67,7 @@ def test_the_page_is_whole_and_needs_nothing_else(tmp_path):
     assert sum(link.startswith("data:image/png") for link in outline.links) == 2
     assert sum(link.startswith("data:audio/wav") for link in outline.links) == 1
     assert not re.search(r"https?:|@import|url\(", text)
-    assert "Digits &amp; fashion &lt;small&gt;" in text and "once &lt;upon&gt;<mark> a time</mark>" in text
+    assert "Digits &amp; <code>fashion</code> &lt;small&gt;" in text and "once &lt;upon&gt;<mark> a time</mark>" in text
     assert "<b>8</b> network calls" in text and "410 ms" in text and ">12.3<" in text and ">clear<" in text
 
 

@@ -41,7 +41,7 @@ def page(report: Report, machine: str, seconds: float) -> str:
 <h1>One diffusion engine, every kind of data</h1>
 <p class="lead">Everything below was generated, completed or edited on this machine in {seconds:.0f} seconds, by
 the small models that ship with suffuse, from real samples that ship beside them. Each figure of quality stands beside
-the same figure for real data against real data.</p>
+the same figure for real data against real data, or for what the cell names.</p>
 <p class="machine">{made} items · {escape(machine)} · made by <code>suffuse demo</code></p>
 </header>
 <nav aria-label="Rooms">{links}</nav>
@@ -55,7 +55,7 @@ the same figure for real data against real data.</p>
 
 
 def _room(slug: str, room: Room) -> str:
-    intro = f'<p class="intro">{escape(room.intro)}</p>' if room.intro else ""
+    intro = f'<p class="intro">{_prose(room.intro)}</p>' if room.intro else ""
     failed = f'<p class="failure">This room could not be finished: {escape(room.failure)}</p>'
     failure = failed if room.failure else ""
     items = "".join(_item(f"{slug}-{k}", item) for k, item in enumerate(room.items))
@@ -68,14 +68,14 @@ def _room(slug: str, room: Room) -> str:
 
 
 def _item(slug: str, item: Item) -> str:
-    note = f'<p class="note">{escape(item.note)}</p>' if item.note else ""
+    note = f'<p class="note">{_prose(item.note)}</p>' if item.note else ""
     shown = "".join(_figure(caption, part, item.title) for caption, part in pictures(item.picture))
     many = " many" if len(pictures(item.picture)) > 1 else ""
     return f"""<article id="{slug}">
 <div class="shown{many}">{shown}</div>
 <div class="told">
 <h3>{escape(item.title)}</h3>
-<p class="asked">{escape(item.asked)}</p>
+<p class="asked">{_prose(item.asked)}</p>
 {_code(item.code)}
 {_cost(item)}
 {_quality(item)}
@@ -83,6 +83,12 @@ def _item(slug: str, item: Item) -> str:
 </div>
 </article>
 """
+
+
+def _prose(text: str) -> str:
+    """Plain text as HTML; words between backticks or <code> tags are set as code."""
+    text = escape(text).replace("&lt;code&gt;", "`").replace("&lt;/code&gt;", "`")
+    return re.sub(r"`([^`\n]+)`", r"<code>\1</code>", text)
 
 
 def _cost(item: Item) -> str:
@@ -97,7 +103,7 @@ def _cost(item: Item) -> str:
 def _quality(item: Item) -> str:
     if not item.quality and not item.real:
         return ""
-    columns = {"suffuse": item.quality} | ({"real against real": item.real} if item.real else {})
+    columns = {"suffuse": item.quality} | ({"real, or as said": item.real} if item.real else {})
     rows = ""
     for name in dict.fromkeys([*item.quality, *item.real]):
         cells = "".join(f"<td>{escape(number(figures.get(name)))}</td>" for figures in columns.values())
