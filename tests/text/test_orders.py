@@ -189,3 +189,23 @@ def test_any_order_identity_and_both_likelihood_forms():
     tight = denoising_loss(exact(p), JOINT, batch, start, random, 0).total.item() * LENGTH
     assert tight == pytest.approx(entropy, rel=0.01)
     assert loose == pytest.approx(entropy, rel=0.03)
+
+
+def test_predictions_are_reused_while_nothing_changes():
+    """Many ancestral steps over few tokens: one network call a change of state, and the same tokens as with all calls."""
+    from suffuse.diffusion.denoiser import Denoiser
+
+    class Counted(torch.nn.Module):
+        calls = 0
+
+        def forward(self, x, levels, context, targets=None):
+            self.calls += 1
+            return exact(law())(x, levels, context)
+
+    network = Counted()
+    task = Task({"text": torch.zeros(1, 3, dtype=torch.int64)}, Start({}))
+    path = Clock(64, order=Ancestral())
+    out = sample(Denoiser(network, JOINT), JOINT, task, path, random=Random(4))["text"]
+    assert network.calls <= 3
+    plain = sample(lambda *a: network(*a), JOINT, task, path, random=Random(4))["text"]
+    assert torch.equal(out, plain) and network.calls > 10

@@ -19,7 +19,8 @@ Draw = Callable[[str], Tensor]
 
 
 class Order(Protocol):
-    """adaptive: steps are a cap; sampling ends when nothing is masked."""
+    """adaptive: steps are a cap; sampling ends when nothing is masked. An order that masks visible tokens again also has
+    `remasks = True`."""
 
     adaptive: bool
 
@@ -142,6 +143,7 @@ class Remask:
     eta: float = 0.2
     below: float = 1.0
     adaptive: bool = False
+    remasks: bool = True
 
     def next(
         self, masked: Tensor, free: Tensor, logits: Tensor, process: Categorical, now: Tensor, then: Tensor, draw: Draw

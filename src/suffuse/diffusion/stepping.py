@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import torch
@@ -66,20 +66,23 @@ class GaussianStepper:
         values, where = shared_starts(start, locked, path.elementwise)
         self.plan = path.plan(clock, process, values)
         self.table = coefficients(solver, process.schedule, self.plan, eta, path.renoise, like.dtype)
-        self.levels, self.device = self.plan.to(like.dtype), like.device
         self.where = None if where is None else where.to(like.device)
+        self.device = like.device
         self.static = bool(locked.all())
         self.locked = locked if bool(locked.any()) else None
+        self.shown = self.plan.to(like.dtype).unbind(0)
         self.cleans: list[Tensor] = []
         self.noises: list[Tensor] = []
         self.before: tuple[Tensor, int] | None = None
 
     def _map(self, value: Tensor) -> Tensor:
-        value = value.to(self.device)
+        """A value per distinct start, as a map over entries."""
+        if value.device != self.device:
+            value = value.to(self.device)
         return value if self.where is None else value[self.where]
 
     def level(self, k: int, batch: int) -> Tensor:
-        level = self._map(self.levels[k])
+        level = self._map(self.shown[k])
         if self.locked is not None:
             level = torch.where(self.locked, torch.zeros_like(level), level)
         return level if level.shape[0] == batch else level.expand(batch, *level.shape[1:])
@@ -87,27 +90,25 @@ class GaussianStepper:
     def moves(self, k: int, x: Tensor) -> bool:
         return self.table.moves[k] and not self.static
 
-    def _combine(self, weights: Tensor, predictions: list[Tensor]) -> Tensor:
-        if len(predictions) == 1:
-            return predictions[0]
+    def _combine(self, weights: Sequence[Tensor], predictions: list[Tensor]) -> Tensor:
         total = self._map(weights[0]) * predictions[0]
         for w, prediction in zip(weights[1:], predictions[1:], strict=False):
-            total = total + self._map(w) * prediction
+            total = torch.addcmul(total, self._map(w), prediction)
         return total
 
     def _effective(self, k: int, x: Tensor, used: int, cleans: list[Tensor], noises: list[Tensor]) -> Tensor:
         """The effective clean prediction of step k from its `used` newest predictions."""
+        if used == 1 and not self.solver.table:
+            return cleans[0]
         if self.solver.space == "x0" or used == 1:
-            if used == 1 and self.solver.table and len(self.solver.table[k]) == 1:
-                return self._map(self.table.weights[k, 0]) * cleans[0]
             return self._combine(self.table.weights[k], cleans[:used])
         alpha, sigma = self._map(self.table.alpha[k]), self._map(self.table.sigma[k])
         return (x - sigma * self._combine(self.table.weights[k], noises[:used])) / alpha
 
     def _advance(self, k: int, x: Tensor, effective: Tensor) -> Tensor:
-        out = self._map(self.table.a[k]) * x + self._map(self.table.b[k]) * effective
+        out = torch.addcmul(self._map(self.table.a[k]) * x, self._map(self.table.b[k]), effective)
         if self.table.noisy[k]:
-            out = out + self._map(self.table.c[k]) * self.noise(k)
+            out = torch.addcmul(out, self._map(self.table.c[k]), self.noise(k))
         return out if self.locked is None else torch.where(self.locked, x, out)
 
     def _eps(self, k: int, x: Tensor, clean: Tensor) -> Tensor:
@@ -116,13 +117,15 @@ class GaussianStepper:
 
     def _corrected(self, k: int, x: Tensor, clean: Tensor) -> Tensor:
         """x of step k after redoing step k - 1 with the new prediction as one more node (UniPC)."""
-        if self.before is None or not self.table.corrects[k - 1]:
+        if self.before is None or not self.table.correct[k - 1]:
             return x
         before, used = self.before
-        correct = self.table.correct[k - 1]
-        fixed = self._combine(correct, [clean, *self.cleans])
-        plain = self._effective(k - 1, before, used, self.cleans, self.noises)
-        return self._advance(k - 1, before, torch.where(self._map((correct != 0).any(0)), fixed, plain))
+        fixed = self._combine(self.table.correct[k - 1], [clean, *self.cleans])
+        redo = self.table.redo[k - 1]
+        if not bool(redo.all()):
+            plain = self._effective(k - 1, before, used, self.cleans, self.noises)
+            fixed = torch.where(self._map(redo), fixed, plain)
+        return self._advance(k - 1, before, fixed)
 
     def step(self, k: int, x: Tensor, clean: Tensor) -> Tensor:
         order = self.solver.order
@@ -167,7 +170,9 @@ class MaskedStepper:
     def moves(self, k: int, x: Tensor) -> bool:
         if self.static:
             return False
-        return self.waiting(x) if self.order.adaptive else bool((self.levels[k] != self.levels[k + 1]).any())
+        if getattr(self.order, "remasks", False):  # works on what is visible, and while the clock stands still
+            return self.waiting(x) or bool((self.levels[k + 1] > 0).any())
+        return self.waiting(x) and (self.order.adaptive or bool((self.levels[k] != self.levels[k + 1]).any()))
 
     def step(self, k: int, x: Tensor, clean: Tensor) -> Tensor:
         free = ~self.locked.expand(x.shape)
