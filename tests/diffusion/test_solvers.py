@@ -95,7 +95,7 @@ def test_weights_add_up_to_one():
     grid = torch.linspace(1, 0, 9, dtype=torch.float64).reshape(-1, 1)
     for solver in SOLVERS.values():
         table = coefficients(solver, Cosine(), grid, 0.4)
-        assert torch.allclose(table.weights.sum(1), torch.ones(8, 1), atol=1e-5)
+        assert all(abs(float(sum(row)) - 1) < 1e-5 for row in table.weights)
 
 
 def test_published_3m_is_not_of_third_order():

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from suffuse.diffusion.process import Gaussian, Joint
+from suffuse.diffusion.schedule import Cosine
 from suffuse.diffusion.state import Fields
 
 PARAMETRISATIONS = ("edm", "x0", "eps", "v", "velocity")
@@ -29,6 +30,8 @@ def scalings(name: str, process: Gaussian, levels: Tensor) -> tuple[Tensor, Tens
     """(c_in, c_skip, c_out) with clean = c_skip x + c_out raw, for any schedule (EDM 2022, eq. 7 and appendix B.6, written with
     x = alpha x0 + sigma noise and data deviation `process.std`)."""
     alpha, sigma, std = process.schedule.alpha(levels), process.schedule.sigma(levels), process.std
+    if name == "edm" and std == 1 and isinstance(process.schedule, Cosine):
+        return torch.ones((), dtype=alpha.dtype, device=alpha.device), alpha, sigma
     total = torch.sqrt(alpha**2 * std**2 + sigma**2)
     c_in = 1 / total
     if name == "edm":

@@ -40,7 +40,7 @@ class Cosine:
     """Variance preserving: alpha = cos(pi t / 2), sigma = sin(pi t / 2) (Nichol & Dhariwal 2021, without the offset)."""
 
     def alpha(self, t: Tensor) -> Tensor:
-        return torch.where(t == 1, torch.zeros_like(t), torch.cos(t * (math.pi / 2)))
+        return torch.sin((1 - t) * (math.pi / 2))
 
     def sigma(self, t: Tensor) -> Tensor:
         return torch.sin(t * (math.pi / 2))

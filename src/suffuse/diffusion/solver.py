@@ -11,6 +11,7 @@ Everything here is float64 and happens once, before the loop.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -138,23 +139,24 @@ def corrector_weights(log_snr: Tensor, target: Tensor, eta: float) -> Tensor:
 
 @dataclass(frozen=True)
 class Coefficients:
-    """All steps of one Gaussian field. Leading axis: step; then the shape of its level map.
+    """All steps of one Gaussian field: one entry a step, each tensor of the shape of its level map.
 
-    a, b, c: the kernel's x, D and z factors. weights: (steps, order, ...). correct: (steps, order + 1, ...) or None, for redoing
-    the step before. count: (steps,) largest number of predictions any entry uses. alpha, sigma: at the step's start.
+    a, b, c: the kernel's x, D and z factors. weights: of the newest predictions. correct: weights for redoing the step with the
+    prediction at its end first, empty where it is not redone. redo: where it is. count: the largest number of predictions any
+    entry uses. noisy, moves: whether the step adds noise, changes anything. alpha, sigma: at the step's start.
     """
 
-    a: Tensor
-    b: Tensor
-    c: Tensor
-    weights: Tensor
-    correct: Tensor | None
-    corrects: tuple[bool, ...]
+    a: tuple[Tensor, ...]
+    b: tuple[Tensor, ...]
+    c: tuple[Tensor, ...]
+    weights: tuple[tuple[Tensor, ...], ...]
+    correct: tuple[tuple[Tensor, ...], ...]
+    redo: tuple[Tensor, ...]
     count: tuple[int, ...]
     noisy: tuple[bool, ...]
     moves: tuple[bool, ...]
-    alpha: Tensor
-    sigma: Tensor
+    alpha: tuple[Tensor, ...]
+    sigma: tuple[Tensor, ...]
 
 
 def step_factors(
@@ -207,7 +209,21 @@ def coefficients(
     dtype: torch.dtype = torch.float32,
 ) -> Coefficients:
     """Everything the loop needs for one field. levels: (steps + 1, *map) float64, the path's levels; map broadcasts to x."""
-    levels = levels.double()
+    levels = levels.double().cpu().contiguous()
+    return _coefficients(solver, schedule, levels.numpy().tobytes(), tuple(levels.shape), eta, renoise, dtype)
+
+
+@functools.lru_cache(maxsize=64)
+def _coefficients(
+    solver: Solver,
+    schedule: Schedule,
+    data: bytes,
+    shape: tuple[int, ...],
+    eta: float,
+    renoise: bool,
+    dtype: torch.dtype,
+) -> Coefficients:
+    levels = torch.frombuffer(bytearray(data), dtype=torch.float64).reshape(shape)
     steps = len(levels) - 1
     a, b, c = step_factors(schedule, levels[:-1], levels[1:], eta, renoise)
     snr = schedule.log_snr(levels)
@@ -215,38 +231,57 @@ def coefficients(
     if solver.taper:
         left = torch.arange(steps, 0, -1).reshape(-1, *(1,) * (levels.ndim - 1))
         usable = torch.where(torch.isinf(snr[-1]), torch.minimum(usable, left.expand_as(usable)), usable)
-    table = torch.zeros(steps, solver.order, *levels.shape[1:], dtype=torch.float64)
-    table[:, 0] = 1.0
-    correct = torch.zeros(steps, solver.order + 1, *levels.shape[1:], dtype=torch.float64) if solver.corrector else None
-    for k in range(steps):
-        for m in range(2, solver.order + 1):
-            chosen = usable[k] == m
-            if k + 1 >= m and chosen.any():
-                table[k, :m, chosen] = weights(
-                    solver, snr[k - m + 1 : k + 1].flip(0)[:, chosen], snr[k + 1][chosen], eta
-                )
-        if solver.table:
-            row = torch.tensor(solver.table[k], dtype=torch.float64)
-            whole = usable[k] >= len(row)
-            table[k, : len(row), whole] = row.reshape(-1, 1).expand(-1, int(whole.sum()))
-        if correct is not None and k + 1 < steps:
-            finite = torch.isfinite(snr[k]) & torch.isfinite(snr[k + 1]) & (levels[k] != levels[k + 1])
-            for m in range(1, solver.order + 1):
-                chosen = finite & (usable[k] == m)
-                if k + 1 >= m and chosen.any():
-                    correct[k, : m + 1, chosen] = corrector_weights(
-                        snr[k - m + 1 : k + 1].flip(0)[:, chosen], snr[k + 1][chosen], eta
-                    )
+    table = _weight_table(solver, snr, usable, eta)
+    correct = _corrector_table(solver, snr, levels, usable, eta)
+    redo = (correct != 0).any(0)
+    redoes = redo.reshape(steps, -1).any(1).tolist()
     return Coefficients(
-        a.to(dtype),
-        b.to(dtype),
-        c.to(dtype),
-        table.to(dtype),
-        None if correct is None else correct.to(dtype),
-        tuple(bool((correct[k] != 0).any()) for k in range(steps)) if correct is not None else (False,) * steps,
-        tuple(int(u.max()) for u in usable),
-        tuple(bool((v > 0).any()) for v in c),
-        tuple(bool((levels[k] != levels[k + 1]).any()) for k in range(steps)),
-        schedule.alpha(levels[:-1]).to(dtype),
-        schedule.sigma(levels[:-1]).to(dtype),
+        a.to(dtype).unbind(0),
+        b.to(dtype).unbind(0),
+        c.to(dtype).unbind(0),
+        tuple(tuple(w) for w in table.to(dtype).unbind(1)),
+        tuple(tuple(w) if again else () for w, again in zip(correct.to(dtype).unbind(1), redoes, strict=True)),
+        redo.unbind(0),
+        tuple(usable.reshape(steps, -1).amax(1).tolist()),
+        tuple((c.reshape(steps, -1) > 0).any(1).tolist()),
+        tuple((levels[1:] != levels[:-1]).reshape(steps, -1).any(1).tolist()),
+        schedule.alpha(levels[:-1]).to(dtype).unbind(0),
+        schedule.sigma(levels[:-1]).to(dtype).unbind(0),
     )
+
+
+def _history(snr: Tensor, m: int) -> Tensor:
+    """(m, steps, ...) log-SNRs of the newest m predictions at each step, newest first; NaN before the start."""
+    steps = len(snr) - 1
+    nothing = torch.full_like(snr[:1], float("nan"))
+    return torch.stack([torch.cat([nothing.expand(j, *nothing.shape[1:]), snr[: steps - j]]) for j in range(m)])
+
+
+def _weight_table(solver: Solver, snr: Tensor, usable: Tensor, eta: float) -> Tensor:
+    """(order, steps, ...) weights of the newest predictions."""
+    table = torch.zeros(solver.order, *usable.shape, dtype=torch.float64)
+    table[0] = 1.0
+    for m in range(2, min(solver.order, len(usable)) + 1):
+        chosen = usable == m
+        if chosen.any():
+            table[:m][:, chosen] = weights(solver, _history(snr, m)[:, chosen], snr[1:][chosen], eta)
+    for k, row in enumerate(solver.table):
+        whole = usable[k] >= len(row)
+        table[: len(row), k][:, whole] = (
+            torch.tensor(row, dtype=torch.float64).reshape(-1, 1).expand(-1, int(whole.sum()))
+        )
+    return table
+
+
+def _corrector_table(solver: Solver, snr: Tensor, levels: Tensor, usable: Tensor, eta: float) -> Tensor:
+    """(order + 1, steps, ...) weights for redoing each step, zero where it is not redone."""
+    table = torch.zeros(solver.order + 1, *usable.shape, dtype=torch.float64)
+    if not solver.corrector:
+        return table
+    regular = torch.isfinite(snr[:-1]) & torch.isfinite(snr[1:]) & (levels[1:] != levels[:-1])
+    regular[-1] = False
+    for m in range(1, min(solver.order, len(usable)) + 1):
+        chosen = regular & (usable == m)
+        if chosen.any():
+            table[: m + 1][:, chosen] = corrector_weights(_history(snr, m)[:, chosen], snr[1:][chosen], eta)
+    return table
