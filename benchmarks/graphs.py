@@ -126,10 +126,11 @@ def report(
     lines = [f"# Graphs: {name}", "", f"`python benchmarks/graphs.py {' '.join(sys.argv[1:])}`", ""]
     recipe = model.notes.get("recipe", {})
     lines += [
-        f"{count} graphs against the test split; one seed. Trained for {recipe.get('minutes')} CPU minutes on one thread of a shared "
-        f"machine ({model.notes.get('steps')} steps of {recipe.get('batch')}, {sum(p.numel() for p in model.denoiser.parameters()):,} parameters). "
-        "`ratio` is the mean over degree, clustering, orbit and spectrum of the distance to that of the training split (SPECTRE's also "
-        "has a wavelet term, which is left out here).",
+        f"{count} graphs against the test split; one seed. Trained for {recipe.get('minutes')} CPU minutes on one thread of a "
+        f"shared machine ({model.notes.get('steps')} steps of {recipe.get('batch')}, "
+        f"{sum(p.numel() for p in model.denoiser.parameters()):,} parameters). "
+        "`ratio` is the mean over degree, clustering, orbit and spectrum of the distance to that of the training split "
+        "(SPECTRE's also has a wavelet term, which is left out here).",
         "",
         "| | " + " | ".join(columns) + " |",
         "|---" * (len(columns) + 1) + "|",

@@ -1,7 +1,7 @@
 """QM9 as files that suffuse reads: `python benchmarks/qm9.py --data DIR -o runs/qm9`.
 
-Writes train.csv and held.csv (smiles, dipole in Debye, gap in Hartree; 100,000 and 30,831 molecules, a fixed permutation) and, with
---sdf N, train.sdf and held.sdf with coordinates, hydrogens and bonds found from the coordinates (molecules whose bonds
+Writes train.csv and held.csv (smiles, dipole in Debye, gap in Hartree; 100,000 and 30,831 molecules, a fixed permutation)
+and, with --sdf N, train.sdf and held.sdf with coordinates, hydrogens and bonds found from the coordinates (molecules whose bonds
 cannot be told, or differ from the SMILES, are left out and counted).
 """
 

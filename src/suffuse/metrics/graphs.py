@@ -152,7 +152,7 @@ def ratio(
     train: dict[str, float],
     names: Iterable[str] = ("degree", "clustering", "orbit", "spectrum"),
 ) -> float:
-    """Mean of the made set's distances over the training set's own (SPECTRE); metrics in which the training set has 0 are left out."""
+    """Mean of the made set's distances over the training set's own (SPECTRE); where the latter is 0 the metric is left out."""
     return float(np.mean([made[n] / train[n] for n in names if train[n] > 0]))
 
 

@@ -17,7 +17,7 @@ SINGLE = {
 DOUBLE = {"CC": 134, "CN": 129, "CO": 120, "NN": 125, "NO": 121, "OO": 121}
 TRIPLE = {"CC": 120, "CN": 116, "CO": 113, "NN": 110}
 MARGINS = (10, 5, 3)
-"""Typical bond lengths and tolerances in picometres by which EDM (Hoogeboom et al. 2022, appendix C) tells bonds from distances."""
+"""Typical bond lengths and tolerances in picometres by which EDM (Hoogeboom et al. 2022) tells bonds from distances."""
 VALENCE = {"H": 1, "C": 4, "N": 3, "O": 2, "F": 1}
 
 

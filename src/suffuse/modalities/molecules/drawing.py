@@ -90,7 +90,8 @@ _TURNING = """<canvas width="SIZE" height="SIZE" style="touch-action:none"></can
 (function(){const c=document.currentScript.previousElementSibling,g=c.getContext("2d"),A=ATOMS,B=BONDS,k=SIZE/2/REACH;
 let turn=0,hold=null;function draw(){const s=Math.sin(turn),o=Math.cos(turn);g.clearRect(0,0,SIZE,SIZE);
 const P=A.map(a=>[SIZE/2+k*(a[0]*o+a[2]*s),SIZE/2+k*a[1],a[2]*o-a[0]*s]);
-const items=[];B.forEach(b=>items.push([(P[b[0]][2]+P[b[1]][2])/2,()=>{const p=P[b[0]],q=P[b[1]],d=Math.hypot(q[0]-p[0],q[1]-p[1])||1,
+const items=[];B.forEach(b=>items.push([(P[b[0]][2]+P[b[1]][2])/2,()=>{
+const p=P[b[0]],q=P[b[1]],d=Math.hypot(q[0]-p[0],q[1]-p[1])||1,
 nx=(q[1]-p[1])/d,ny=(p[0]-q[0])/d;g.strokeStyle="#999";g.lineWidth=b[2]>1?2:3;for(let i=0;i<b[2];i++){const w=(i-(b[2]-1)/2)*5;
 g.beginPath();g.moveTo(p[0]+nx*w,p[1]+ny*w);g.lineTo(q[0]+nx*w,q[1]+ny*w);g.stroke();}}]));
 A.forEach((a,i)=>items.push([P[i][2]+.01,()=>{g.fillStyle=a[3];g.strokeStyle="#333";g.lineWidth=.6;g.beginPath();

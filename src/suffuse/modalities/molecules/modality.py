@@ -163,9 +163,9 @@ class Molecules(NodeEdgeModality):
         **asked: Any,
     ) -> Task:
         """given: None; a scaffold or several fragments as SMILES or molecule, whose `*` mark where new atoms may be joined
-        (without any: everywhere); or a mapping of properties, with such a scaffold as "scaffold" or "file". A list gives one per sample.
-        atoms: how many the answer has (default: as in the data). project: 'valid', 'connected', both with a comma. Other names
-        are properties. Raises AskError, DataError."""
+        (without any: everywhere); or a mapping of properties, with such a scaffold as "scaffold" or "file". A list gives one
+        per sample. atoms: how many the answer has (default: as in the data). project: 'valid', 'connected', both with a
+        comma. Other names are properties. Raises AskError, DataError."""
         wanted = [k for k in (project.split(",") if isinstance(project, str) else project) if k]
         strange = next((k for k in wanted if k not in PROJECTIONS), None)
         if strange:
