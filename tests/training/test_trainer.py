@@ -64,6 +64,8 @@ def test_final_weights_are_the_average_of_the_recipe(tmp_path):
     share = torch.tensor(profile(exponent(0.12), 40))
     wanted = (share[:, None] * torch.stack(path)).sum(0)
     assert (weights_of(run) - wanted).norm() < 0.05 * (path[-1] - wanted).norm()
+    run.adopt(0.0)
+    assert torch.equal(weights_of(run).double(), path[-1])
 
 
 def test_interrupted_run_saves_and_goes_on(tmp_path):

@@ -90,6 +90,7 @@ class Trainer:
         self.stored: list[dict[str, Any]] = []
         self._stop: str | None = None
         self._drawn = 0.0
+        self._last: dict[str, Tensor] = {}
         self._device()
         self.averages = Averages(self.network.named_parameters(), recipe.tracked)
         self.optimiser = Optimiser(self.network, recipe.optimiser, recipe.betas, recipe.momentum, recipe.weight_decay)
@@ -240,6 +241,7 @@ class Trainer:
             folder = None if self.checkpoints is None else self.checkpoints.folder
             where = "" if folder is None else f"; state saved in {folder}, go on with --resume"
             raise Interrupted(f"Stopped after step {self.step}{where}.")
+        self._last = {name: value.detach().clone() for name, value in self._averaged}
         self.adopt(self.recipe.average)
         self.denoiser.eval()
         share = self.feed.waited / wall if wall > 0 else 0.0
@@ -377,7 +379,7 @@ class Trainer:
     def average(self, width: float) -> dict[str, Tensor]:
         """Weights averaged with relative width sigma_rel `width`; 0 is the last weights."""
         if width == 0 or self.averages.count == 0:
-            return {name: value.detach().clone() for name, value in self._averaged}
+            return self._last or {name: value.detach().clone() for name, value in self._averaged}
         current = self.averages.current(width)
         if current is not None:
             return current
