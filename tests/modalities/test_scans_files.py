@@ -189,17 +189,20 @@ def _set(key, value, only=1):
     return change
 
 
-@pytest.mark.parametrize("places, change, message", [
-    ((0.0, 2.5, 7.5, 10.0, 12.5), None, "missing slices: 1 between 2.5 and 7.5"),
-    ((0.0, 2.5, 3.5, 9.0), None, "mixed spacings: slices are 1 to 5.5 mm apart"),
-    ((0.0, 2.5, 2.5, 5.0), None, "same place"),
-    ((0.0, 2.5), _set("PixelSpacing", [1.0, 1.0]), "mixed spacings"),
-    ((0.0, 2.5), _set("ImageOrientationPatient", [0, 1, 0, 0, 0, -1]), "mixed orientations"),
-    ((0.0, 2.5), _set("SeriesInstanceUID", "1.2.3"), "2 series in one folder"),
-    ((0.0,), _set("PixelSpacing", [0.0, 1.0], 0), "zero spacing"),
-    ((0.0,), _set("ImageOrientationPatient", [1, 0, 0, 1, 0, 0], 0), "perpendicular"),
-    ((0.0,), _set("PixelData", b"\0" * 100, 0), "truncated; 100 of 32768 bytes"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "places, change, message",
+    [
+        ((0.0, 2.5, 7.5, 10.0, 12.5), None, "missing slices: 1 between 2.5 and 7.5"),
+        ((0.0, 2.5, 3.5, 9.0), None, "mixed spacings: slices are 1 to 5.5 mm apart"),
+        ((0.0, 2.5, 2.5, 5.0), None, "same place"),
+        ((0.0, 2.5), _set("PixelSpacing", [1.0, 1.0]), "mixed spacings"),
+        ((0.0, 2.5), _set("ImageOrientationPatient", [0, 1, 0, 0, 0, -1]), "mixed orientations"),
+        ((0.0, 2.5), _set("SeriesInstanceUID", "1.2.3"), "2 series in one folder"),
+        ((0.0,), _set("PixelSpacing", [0.0, 1.0], 0), "zero spacing"),
+        ((0.0,), _set("ImageOrientationPatient", [1, 0, 0, 1, 0, 0], 0), "perpendicular"),
+        ((0.0,), _set("PixelData", b"\0" * 100, 0), "truncated; 100 of 32768 bytes"),
+    ],
+)
 def test_dicom_refusals(tmp_path, places, change, message):
     with pytest.raises(DataError, match=message):
         read_dicom(series(tmp_path, places, change=change))

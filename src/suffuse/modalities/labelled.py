@@ -40,8 +40,9 @@ class LabelledGrid(Modality):
         return Joint(fields, {name: 0.05 for name in self.labels})
 
     def start(self, task: str, batch: Batch, random: Random, step: int) -> Start:
-        return grid_start(task, batch, random, step, grids=[self.field], conditions=list(self.labels),
-                          channel_axis=self.channel_axis)  # fmt: skip
+        return grid_start(
+            task, batch, random, step, grids=[self.field], conditions=list(self.labels), channel_axis=self.channel_axis
+        )
 
     # -- values as stored and as the engine sees them ----------------------------------------------------------------
     def scale(self, stored: Tensor) -> Tensor:
@@ -72,8 +73,16 @@ class LabelledGrid(Modality):
         """Names that may be given besides the main field and the labels."""
         return ()
 
-    def pose(self, n: int, index: Tensor, value: Tensor | None, known: Tensor | None, labels: dict[str, Any],
-             ask: Sequence[str] | str = (), shape: Sequence[int] = ()) -> Task:  # fmt: skip
+    def pose(
+        self,
+        n: int,
+        index: Tensor,
+        value: Tensor | None,
+        known: Tensor | None,
+        labels: dict[str, Any],
+        ask: Sequence[str] | str = (),
+        shape: Sequence[int] = (),
+    ) -> Task:
         """A task of n samples.
 
         value: (n or 1, *entries) of the main field in model units, or None with `shape`, the shape of one sample. known:

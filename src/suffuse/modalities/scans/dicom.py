@@ -18,13 +18,38 @@ from suffuse.modalities.scans.volume import LIMIT, Volume, check_size
 
 TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 KEPT = (
-    "Modality", "BodyPartExamined", "PatientPosition", "SpacingBetweenSlices", "SliceThickness", "PixelSpacing", "ImageOrientationPatient",
-    "RescaleSlope", "RescaleIntercept", "RescaleType", "Units", "DoseUnits", "DoseType", "DoseSummationType", "DoseGridScaling",
-    "WindowCenter", "WindowWidth", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PhotometricInterpretation", "SamplesPerPixel",
-    "RedPaletteColorLookupTableDescriptor", "GreenPaletteColorLookupTableDescriptor", "BluePaletteColorLookupTableDescriptor",
-    "RedPaletteColorLookupTableData", "GreenPaletteColorLookupTableData", "BluePaletteColorLookupTableData",
-    "GridFrameOffsetVector", "FrameIncrementPointer",
-)  # fmt: skip
+    "Modality",
+    "BodyPartExamined",
+    "PatientPosition",
+    "SpacingBetweenSlices",
+    "SliceThickness",
+    "PixelSpacing",
+    "ImageOrientationPatient",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "RescaleType",
+    "Units",
+    "DoseUnits",
+    "DoseType",
+    "DoseSummationType",
+    "DoseGridScaling",
+    "WindowCenter",
+    "WindowWidth",
+    "BitsAllocated",
+    "BitsStored",
+    "HighBit",
+    "PixelRepresentation",
+    "PhotometricInterpretation",
+    "SamplesPerPixel",
+    "RedPaletteColorLookupTableDescriptor",
+    "GreenPaletteColorLookupTableDescriptor",
+    "BluePaletteColorLookupTableDescriptor",
+    "RedPaletteColorLookupTableData",
+    "GreenPaletteColorLookupTableData",
+    "BluePaletteColorLookupTableData",
+    "GridFrameOffsetVector",
+    "FrameIncrementPointer",
+)
 """Attributes that describe numbers and geometry. Everything else, every identifier included, is left behind."""
 
 
@@ -125,8 +150,11 @@ def _frame_plane(data: Any, frame: int) -> tuple[Any, Any, Any]:
                 return item[sequence][0].get(key)
         return data.get(key)
 
-    return (find("PlanePositionSequence", "ImagePositionPatient"), find("PlaneOrientationSequence", "ImageOrientationPatient"),
-            find("PixelMeasuresSequence", "PixelSpacing"))  # fmt: skip
+    return (
+        find("PlanePositionSequence", "ImagePositionPatient"),
+        find("PlaneOrientationSequence", "ImageOrientationPatient"),
+        find("PixelMeasuresSequence", "PixelSpacing"),
+    )
 
 
 def _axes(orientation: Any, spacing: Any, where: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -196,8 +224,12 @@ def read_dicom(source: str | Path, series: str | None = None, limit: int = LIMIT
             raise DataError(
                 f"{source.name}: mixed {'spacings' if key == 'PixelSpacing' else 'orientations'}: slices differ in {key}."
             )
-    check_size((len(slices), int(first.Rows), int(first.Columns), int(first.get("NumberOfFrames", 1) or 1)),
-               max(1, int(first.BitsAllocated) // 8), source.name, limit)  # fmt: skip
+    check_size(
+        (len(slices), int(first.Rows), int(first.Columns), int(first.get("NumberOfFrames", 1) or 1)),
+        max(1, int(first.BitsAllocated) // 8),
+        source.name,
+        limit,
+    )
     return (
         _many_frames(*slices[0], limit)
         if int(first.get("NumberOfFrames", 1) or 1) > 1
@@ -236,10 +268,13 @@ def _many_files(slices: list[tuple[Any, Path]], source: Path, limit: int) -> Vol
     intercept = np.array([0.0 if b is None else float(b) for _, b in scales])
     even = (slope == slope[0]).all() and (intercept == intercept[0]).all()
     form = DicomForm(
-        str(first.get("SOPClassUID", "")), {k: first[k] for k in KEPT if k in first},
+        str(first.get("SOPClassUID", "")),
+        {k: first[k] for k in KEPT if k in first},
         tuple(_strings(d.ImagePositionPatient) if d.get("ImagePositionPatient") is not None else () for d, _ in slices),
-        tuple(None if s is None else (_strings([s])[0], _strings([b or 0])[0]) for s, b in scales), False, tuple(p.name for _, p in slices),
-    )  # fmt: skip
+        tuple(None if s is None else (_strings([s])[0], _strings([b or 0])[0]) for s, b in scales),
+        False,
+        tuple(p.name for _, p in slices),
+    )
     return Volume(
         stored,
         affine,
@@ -277,6 +312,12 @@ def _many_frames(data: Any, path: Path, limit: int) -> Volume:
     elif str(data.get("Modality", "")) in ("US", "XA", "RF"):
         raise DataError(f"{path.name}: {frames} frames in time where a 3-D volume is meant; read it as video.")
     slope = float(data.get("DoseGridScaling") or data.get("RescaleSlope") or 1.0)
-    form = DicomForm(str(data.SOPClassUID), {k: data[k] for k in KEPT if k in data},
-                     (_strings(position) if position is not None else (),), (None,), True, (path.name,))  # fmt: skip
+    form = DicomForm(
+        str(data.SOPClassUID),
+        {k: data[k] for k in KEPT if k in data},
+        (_strings(position) if position is not None else (),),
+        (None,),
+        True,
+        (path.name,),
+    )
     return Volume(stored, affine, slope, float(data.get("RescaleIntercept") or 0.0), form, name=path.name)

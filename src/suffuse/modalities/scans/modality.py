@@ -95,8 +95,8 @@ class Scans(LabelledGrid):
         width: int | None = None,
     ) -> tuple[Scans, CaseRows]:
         """grid: size of the grid, such as 32,48,32 (default: the median size). classes: names of the labels' classes.
-        intensities: "volume" (each volume's own percentiles) or low,high. split: of a MedMNIST file. limit: at most so many cases.
-        only: keep the cases of one class. width: channels of the network's first resolution."""
+        intensities: "volume" (each volume's own percentiles) or low,high. split: of a MedMNIST file. limit: at most so
+        many cases. only: keep the cases of one class. width: channels of the network's first resolution."""
         found = list(_first(cases(source, split), limit))
         if not found:
             raise DataError(f"{source}: holds no scan.")
@@ -340,7 +340,7 @@ class Scans(LabelledGrid):
         return Case(volumes, made, label, name, {"label": self.labels["label"][label]} if label is not None else {})
 
     def write(self, samples: Sequence[Any], path: Path) -> list[Path]:
-        """One .nii / .nii.gz file, a .png picture, or a folder of NIfTI files (masks as NAME_mask); `folder/dicom`: DICOM series."""
+        """One .nii / .nii.gz file, a .png picture, or a folder of NIfTI files (masks: NAME_mask); `folder/dicom`: DICOM series."""
         from suffuse.modalities.scans.writing import write_cases
 
         return write_cases(list(samples), Path(path))

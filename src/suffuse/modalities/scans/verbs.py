@@ -44,8 +44,10 @@ def segment(model: Any, scan: Any, samples: int = 1, *, steps: int = 4, seed: in
     place, case = task.origin[0]
     kept = {n: case.volumes.get(n) for n in made.volumes}
     entropy = -(share * share.clamp(min=1e-9).log()).sum(-1).numpy()
-    notes = {"probability": np.stack([place.put(p.numpy(), 0.0, modality.config["grid"]) for p in share.movedim(-1, 0)]),
-             "entropy": place.put(entropy, 0.0, modality.config["grid"])}  # fmt: skip
+    notes = {
+        "probability": np.stack([place.put(p.numpy(), 0.0, modality.config["grid"]) for p in share.movedim(-1, 0)]),
+        "entropy": place.put(entropy, 0.0, modality.config["grid"]),
+    }
     return replace(made, volumes=kept, notes=notes)
 
 

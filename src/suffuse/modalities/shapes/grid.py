@@ -53,7 +53,8 @@ def to_grid(shape: Shape, size: int, frame: Frame | None = None) -> tuple[np.nda
     """Signed distances of a mesh or cloud on (size, size, size), and the cube they lie in.
 
     The surface is rastered FINE times finer, what it encloses is filled, and distances are measured to the raster, so
-    meshes need not be manifold. Clouds, and meshes with holes, are widened until they enclose the most. Raises DataError when nothing is enclosed.
+    meshes need not be manifold. Clouds, and meshes with holes, are widened until they enclose the most.
+    Raises DataError when nothing is enclosed.
     """
     from scipy import ndimage
 
@@ -73,8 +74,10 @@ def to_grid(shape: Shape, size: int, frame: Frame | None = None) -> tuple[np.nda
             reach = 1 + int(np.argmax(sizes))
             inside = _enclosed(surface, reach)
     if inside.sum() < 8:
-        raise DataError(f"{where}: encloses no volume at a grid of {size} cells (open, or thinner than {pitch:.3g}); "
-                        "a closed surface is meant.")  # fmt: skip
+        raise DataError(
+            f"{where}: encloses no volume at a grid of {size} cells (open, or thinner than {pitch:.3g}); "
+            "a closed surface is meant."
+        )
     if reach:
         distance = ndimage.distance_transform_edt(~inside) - ndimage.distance_transform_edt(inside) - (reach + 0.5)
     else:

@@ -31,7 +31,9 @@ class Shapes(LabelledGrid):
     """Solids on a grid; the field `grid` is (B, 1, R, R, R), axes x, y, z, negative inside."""
 
     name = "shapes"
-    summary = "Three-dimensional shapes (PLY, OBJ, GLB, STL, OFF, point clouds, voxels): generate, complete, label; watertight meshes."
+    summary = (
+        "Shapes in 3-D (PLY, OBJ, GLB, STL, OFF, point clouds, voxels): generate, complete, label; watertight meshes."
+    )
     extra = "shapes"
     field = "grid"
     verbs = {"complete": sugar.complete}
@@ -133,7 +135,8 @@ class Shapes(LabelledGrid):
         self, n: int, given: Any = None, *, index: Tensor, keep: str | None = None, ask: Sequence[str] | str = ()
     ) -> Task:
         """given: a shape (path, `Shape`, trimesh mesh, signed-distance array with NaN for unknown cells), a list of n, or a dict
-        of grid and label. keep: which part of it holds, such as "z<0.5" or "x>0.4,y<0.6" (shares of the cube); the rest is asked."""
+        of grid and label. keep: which part of it holds, such as "z<0.5" or "x>0.4,y<0.6" (shares of the cube); the rest
+        is asked."""
         thing, labels = self.split_given(given)
         size = self.config["size"]
         if thing is None:
@@ -239,7 +242,8 @@ def _as_shape(thing: Any) -> Shape:
         check_shape(array, np.empty((0, 3), np.int64), "the cloud")
         return Shape(array.astype(np.float64), np.empty((0, 3), np.int64), name="cloud")
     raise AskError(
-        f"an object of type {type(thing).__name__} with shape {array.shape} is no shape; give a path, a mesh, points (N, 3) or a grid."
+        f"an object of type {type(thing).__name__} with shape {array.shape} is no shape; "
+        "give a path, a mesh, points (N, 3) or a grid."
     )
 
 

@@ -209,8 +209,15 @@ def tree(p: Points, rng: Rng) -> np.ndarray:
 
 
 MAKERS: dict[str, Callable[[Points, Rng], np.ndarray]] = {
-    "chair": chair, "table": table, "stool": stool, "shelf": shelf, "lamp": lamp, "vase": vase, "creature": creature, "tree": tree,
-}  # fmt: skip
+    "chair": chair,
+    "table": table,
+    "stool": stool,
+    "shelf": shelf,
+    "lamp": lamp,
+    "vase": vase,
+    "creature": creature,
+    "tree": tree,
+}
 
 
 def lattice(size: int) -> np.ndarray:

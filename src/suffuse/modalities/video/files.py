@@ -54,8 +54,10 @@ def _stack(frames: list[np.ndarray], where: str) -> np.ndarray:
     for number, frame in enumerate(frames):
         if frame.shape != frames[0].shape:
             a, b = frames[0].shape, frame.shape
-            raise DataError(f"{where}: the frame size changes from {a[1]} x {a[0]} to {b[1]} x {b[0]} at frame {number}; "
-                            "one size is needed throughout.")  # fmt: skip
+            raise DataError(
+                f"{where}: the frame size changes from {a[1]} x {a[0]} to {b[1]} x {b[0]} at frame {number}; "
+                "one size is needed throughout."
+            )
     return _plain(np.stack(frames))
 
 
@@ -220,7 +222,8 @@ def as_clips(array: Any, where: str, fps: float = 8.0) -> list[Clip]:
     array = np.asarray(array)
     if array.ndim not in (3, 4, 5) or (array.ndim == 5 and array.shape[-1] not in (1, 3)):
         raise DataError(
-            f"{where}: an array of shape {array.shape} is no clip; (N, T, H, W, C) with C 1 or 3 is meant, or (T, H, W, C), (N, T, H, W)."
+            f"{where}: an array of shape {array.shape} is no clip; "
+            "(N, T, H, W, C) with C 1 or 3 is meant, or (T, H, W, C), (N, T, H, W)."
         )
     if 0 in array.shape:
         raise DataError(f"{where}: an array of shape {array.shape} holds no frames.")

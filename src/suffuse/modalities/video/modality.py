@@ -86,9 +86,16 @@ class Video(LabelledGrid):
         classes = {n: sorted({str(c.labels[n]) for c in clips if n in c.labels}, key=_order) for n in names}
         channels = max(c.frames.shape[-1] for c in clips)
         check_memory(len(clips) * frames * channels * high * wide * 2, f"{source} ({len(clips)} clips)")
-        made = cls(frames=frames, size=[high, wide], channels=channels, every=every, labels=classes, width=int(width),
-                   patch=int(patch or (4 if min(high, wide) >= 32 else 2)),
-                   fps=round(float(np.median([c.fps for c in clips])) / every, 4))  # fmt: skip
+        made = cls(
+            frames=frames,
+            size=[high, wide],
+            channels=channels,
+            every=every,
+            labels=classes,
+            width=int(width),
+            patch=int(patch or (4 if min(high, wide) >= 32 else 2)),
+            fps=round(float(np.median([c.fps for c in clips])) / every, 4),
+        )
         stored, labels = made._tensors(clips)
         made.config |= learn_scale(stored)
         return made, Rows(made, stored, labels)
@@ -118,7 +125,12 @@ class Video(LabelledGrid):
 
         channels, first = self.config["channels"], self.config["width"]
         backbone = InflatedUNet(
-            channels + 1, channels, widths=(first, 2 * first), patch=self.config["patch"], condition=128, level_channel=channels
+            channels + 1,
+            channels,
+            widths=(first, 2 * first),
+            patch=self.config["patch"],
+            condition=128,
+            level_channel=channels,
         )
         return GridNetwork(
             backbone,
@@ -141,11 +153,15 @@ class Video(LabelledGrid):
         size, frames = batch.x["clip"].shape[:2]
         index = torch.arange(size) if batch.index is None else batch.index
         u = random.uniform((4,), index, step, "frames")
-        plain, label = (grid_start(t, batch, random, step, grids=["clip"], conditions=list(self.labels), channel_axis=2)
-                        for t in ("generate", "label"))  # fmt: skip
+        plain, label = (
+            grid_start(t, batch, random, step, grids=["clip"], conditions=list(self.labels), channel_axis=2)
+            for t in ("generate", "label")
+        )
         with_label = (u[:, 3] < 0.5)[:, None]
-        start = Start({n: torch.where(with_label, label.levels[n], plain.levels[n]) for n in self.labels},
-                      {n: torch.where(with_label, label.held[n], plain.held[n]) for n in self.labels})  # fmt: skip
+        start = Start(
+            {n: torch.where(with_label, label.levels[n], plain.levels[n]) for n in self.labels},
+            {n: torch.where(with_label, label.held[n], plain.held[n]) for n in self.labels},
+        )
         place = torch.arange(frames).expand(size, frames)
         if task == "predict":
             level = (place >= 1 + (u[:, :1] * (frames - 1)).long()).float()
@@ -315,7 +331,8 @@ def _pixels(thing: Any, channels: int, size: tuple[int, int]) -> tuple[np.ndarra
     if frames.shape[1:3] != tuple(size):
         if np.isnan(frames).any():
             raise AskError(
-                f"a clip with unknown pixels must have the model's size {size[1]} x {size[0]}, not {frames.shape[2]} x {frames.shape[1]}."
+                f"a clip with unknown pixels must have the model's size {size[1]} x {size[0]}, "
+                f"not {frames.shape[2]} x {frames.shape[1]}."
             )
         frames = fit_frames(frames.astype(np.uint8), size).astype(np.float32)
     return frames, rate

@@ -11,8 +11,19 @@ from suffuse.errors import AskError
 from suffuse.modalities.video.files import Clip
 
 
-def extend(model: Any, clip: Any = None, frames: int = 64, *, n: int = 1, keep: int | None = None, overlap: float | None = None,
-           given: dict[str, Any] | None = None, steps: int | None = None, seed: int = 0, **settings: Any) -> list[Clip]:  # fmt: skip
+def extend(
+    model: Any,
+    clip: Any = None,
+    frames: int = 64,
+    *,
+    n: int = 1,
+    keep: int | None = None,
+    overlap: float | None = None,
+    given: dict[str, Any] | None = None,
+    steps: int | None = None,
+    seed: int = 0,
+    **settings: Any,
+) -> list[Clip]:
     """Clips of any length, from a beginning or from nothing, window after window.
 
     keep: how many of the last frames the next window sees (default: half a window). overlap: bring frames down in a

@@ -1,0 +1,193 @@
+"""Trains, measures and packs the scan, video and shape models that ship.
+
+    python benchmarks/zoo_grids.py train xray --data ../shared/data --work runs     # the command is printed; resumes
+    python benchmarks/zoo_grids.py pack xray --data ../shared/data --work runs      # figures, card, samples
+
+`train` is `suffuse train` with the settings below; `pack` writes src/suffuse/zoo/NAME.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import suffuse
+from suffuse.storage import ZOO
+
+MODELS: dict[str, dict[str, Any]] = {
+    "xray": {
+        "modality": "scans",
+        "source": "medical/medmnist/pneumoniamnist.npz",
+        "read": {"classes": "normal,pneumonia"},
+        "minutes": 9,
+        "data": "PneumoniaMNIST, chest X-rays of children at 28 pixels; training part of a public copy: 3,882 pictures",
+        "licence": "CC BY 4.0 (MedMNIST: Yang et al. 2023; pictures: Kermany et al. 2018)",
+    },
+    "moving-digits": {
+        "modality": "video",
+        "source": "images/mnist",
+        "read": {"moving": 6000},
+        "minutes": 12,
+        "data": "6,000 films of one moving digit (Srivastava et al. 2015) made from MNIST's training digits",
+        "licence": "CC BY-SA 3.0 (MNIST, Yann LeCun and Corinna Cortes)",
+    },
+    "solids": {
+        "modality": "shapes",
+        "source": "solids",
+        "read": {"count": 3000},
+        "minutes": 10,
+        "data": "3,000 procedural shapes of eight kinds (suffuse.modalities.shapes.solids)",
+        "licence": "our own, as the library",
+    },
+    "hippocampus": {
+        "modality": "scans",
+        "source": "medical/msd_hippocampus/hippocampus_train_nii.tar.xz",
+        "read": {"limit": 200},
+        "minutes": 10,
+        "data": "Medical Segmentation Decathlon, Task04: 200 MR volumes with masks (anterior and posterior hippocampus)",
+        "licence": "CC BY-SA 4.0 (Medical Segmentation Decathlon, Antonelli et al. 2022)",
+    },
+    "sprites": {
+        "modality": "video",
+        "source": "video/sprites/sprites_walk_front_64.npz",
+        "read": {"frames": 8, "size": 32, "limit": 1000, "attributes": "body,trousers,top,hair"},
+        "minutes": 9,
+        "data": "Sprites (Li & Mandt 2018): 1,000 walking characters with four attributes, shrunk to 32 pixels",
+        "licence": "CC BY-SA 3.0 (Liberated Pixel Cup art, https://lpc.opengameart.org)",
+    },
+}
+
+
+def command(name: str, data: Path, work: Path) -> list[str]:
+    """The command that makes a model."""
+    told = MODELS[name]
+    source = told["source"] if told["source"] == "solids" else str(data / told["source"])
+    options = [part for key, value in told["read"].items() for part in (f"--{key}", str(value))]
+    return [
+        "suffuse",
+        "train",
+        source,
+        "--modality",
+        told["modality"],
+        *options,
+        "--minutes",
+        str(told["minutes"]),
+        "-o",
+        str(work / name),
+    ]
+
+
+def held_out(name: str, model: Any, data: Path) -> Any:
+    """A data set that the model has not seen."""
+    source = MODELS[name]["source"]
+    if name == "xray":
+        return model.modality.dataset(data / source, split="test")
+    if name == "solids":
+        return model.modality.dataset("solids", count=128)
+    if name == "moving-digits":
+        from suffuse.modalities.video.reading import digit_films
+
+        return model.modality.dataset(digit_films(data / source, 256, 16, (32, 32), seed=1, train=False))
+    if name == "hippocampus":
+        from suffuse.modalities.scans.reading import cases
+
+        return model.modality.dataset(list(cases(data / source))[200:])
+    rest = model.modality.dataset(data / source, attributes=MODELS[name]["read"]["attributes"])
+    rest.stored, rest.labels = rest.stored[1000:], {k: v[1000:] for k, v in rest.labels.items()}
+    return rest
+
+
+def samples(name: str, folder: Path, data: Path) -> None:
+    """A few real examples for the demo, with their attribution."""
+    told = MODELS[name]
+    folder.mkdir(parents=True, exist_ok=True)
+    if name == "solids":
+        return
+    if name == "xray":
+        with np.load(data / told["source"]) as loaded:
+            images, labels = loaded["test_images"], loaded["test_labels"]
+            rows = np.concatenate([np.flatnonzero(labels[:, 0] == k)[:12] for k in (0, 1)])
+            np.savez_compressed(folder / "xray_mnist.npz", test_images=images[rows], test_labels=labels[rows])
+    elif name == "moving-digits":
+        from suffuse.modalities.video.digits import read_idx, shrink
+
+        images, labels = read_idx(data / told["source"], train=False)
+        np.savez_compressed(
+            folder / "digits.npz", glyphs=shrink(images[:100], 16), labels=labels[:100].astype(np.uint8)
+        )
+    elif name == "hippocampus":
+        with tarfile.open(data / told["source"]) as archive:
+            names = sorted(n for n in archive.getnames() if n.startswith("images/") and n.endswith(".nii"))
+            for member in names[200:203]:
+                for part in ("images", "labels"):
+                    import gzip
+
+                    raw = archive.extractfile(member.replace("images", part)).read()  # type: ignore[union-attr]
+                    (folder / part).mkdir(exist_ok=True)
+                    (folder / part / (Path(member).name + ".gz")).write_bytes(gzip.compress(raw, 9, mtime=0))
+    else:
+        with np.load(data / told["source"]) as loaded:
+            np.savez_compressed(
+                folder / "sprites.npz",
+                video=loaded["video"][1000:1012],
+                attributes=loaded["attributes"][1000:1012],
+                attribute_names=np.array(told["read"]["attributes"].split(",")),
+                fps=8.0,
+            )
+    (folder / "ATTRIBUTION.md").write_text(
+        f"# Where these examples come from\n\n{told['data']}; held-out part.\nLicence: {told['licence']}.\n"
+    )
+
+
+def pack(name: str, data: Path, work: Path) -> None:
+    """Measure a trained model and write its zoo folder: 16-bit weights, card, recipe, samples."""
+    told = MODELS[name]
+    model = suffuse.load(work / name)
+    torch.manual_seed(0)
+    figures = model.evaluate(held_out(name, model, data))
+    model.notes |= {
+        "data": told["data"],
+        "licence": told["licence"],
+        "quality": {k: round(v, 4) for k, v in figures.items()},
+    }
+    if told["modality"] == "scans":
+        model.notes["use"] = "research and teaching only; everything it makes is synthetic and not for clinical use"
+    model.notes["command"] = " ".join(command(name, Path("DATA"), Path("runs")))
+    folder = ZOO / name
+    model.save(folder, half=True)
+    (folder / "recipe.json").write_text(
+        json.dumps(
+            {"command": model.notes["command"], "read": told["read"], "recipe": model.notes.get("recipe", {})}, indent=1
+        )
+        + "\n"
+    )
+    samples(name, folder / "samples", data)
+    size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()) / 2**20
+    print(f"{name}: {size:.2f} MiB", json.dumps(model.notes["quality"]))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=("train", "pack"))
+    parser.add_argument("name", choices=MODELS)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--work", type=Path, default=Path("runs"))
+    a = parser.parse_args()
+    if a.what == "pack":
+        pack(a.name, a.data, a.work)
+        return
+    words = command(a.name, a.data, a.work)
+    print(" ".join(words))
+    from suffuse.cli import main as run
+
+    raise SystemExit(run(words[1:] + (["--resume"] if (a.work / a.name / "training").is_dir() else [])))
+
+
+if __name__ == "__main__":
+    main()
