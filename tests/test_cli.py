@@ -249,6 +249,8 @@ def test_given_words(tmp_path):
     assert values.given(["label=3", "caption=a=b"]) == {"label": 3, "caption": "a=b"}
     assert values.given([path]) == path
     assert values.given(["label=3", path]) == {"file": path, "label": 3}
+    assert values.given(["C=O", "logp=2"], fields=["logp"]) == {"file": "C=O", "logp": 2}
+    assert values.given(["the ___ of the king"], fields=["label"]) == "the ___ of the king"
 
 
 def test_undeclared_options():

@@ -79,7 +79,7 @@ def sample(a: Namespace) -> int:
     model = load(a)
     ready(a.output, model)
     asked = sampling(a) | a.extra
-    made = model.sample(a.n, given=values.given(a.given), start=a.start, progress=show.interactive(), **asked)
+    made = model.sample(a.n, given=given(a.given, model), start=a.start, progress=show.interactive(), **asked)
     return deliver(model, made, a.output)
 
 
@@ -202,10 +202,15 @@ def sampling(a: Namespace) -> dict[str, Any]:
 
 def conditions(a: Namespace) -> dict[str, Any] | None:
     """`--given` where the data has a word of its own: KEY=VALUE pairs only."""
-    given = values.given(a.given)
-    if isinstance(given, str) or (given and "file" in given):
+    pairs = values.given(a.given)
+    if isinstance(pairs, str) or (pairs and "file" in pairs):
         raise AskError("--given takes KEY=VALUE here, as in --given label=3")
-    return given
+    return pairs
+
+
+def given(words: list[str] | None, model: Any) -> Any:
+    """`--given` as the model's kind of data reads it: where samples are words, so may be what is given."""
+    return values.given(words, list(model.joint.processes) if model.modality.name in show.PRINTABLE else None)
 
 
 def there(word: str) -> str:

@@ -42,7 +42,7 @@ def run(words: list[str]) -> int:
             raise AskError(f"'{unknown[0]}' is not understood; 'suffuse {verb} -h' shows what is right")
         asked |= values.extras(unknown, verb)
     if "given" in asked:
-        asked["given"] = values.given(asked["given"])
+        asked["given"] = commands.given(asked["given"], model)
     made = known[verb](model, *(getattr(arguments, name) for name in positional), **asked)
     return commands.deliver(model, made, arguments.output)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import inspect
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,30 +24,33 @@ def _refuse(constant: str) -> Any:
     raise ValueError(constant)
 
 
-def given(words: Sequence[str] | None) -> Any:
-    """`--given` words: a path alone, a dict of KEY=VALUE pairs, or both with the path under "file"; None for none.
+def given(words: Sequence[str] | None, fields: Collection[str] | None = None) -> Any:
+    """`--given` words: a file alone, a dict of KEY=VALUE pairs, or both with the file under "file"; None for none.
 
-    A word is a pair when it holds "=" and is not the name of a file. Raises AskError on two paths or a key given twice.
+    A word is a pair when it holds "=" and is not the name of a file. fields: where the data itself is words (text,
+    SMILES), the keys there are: any other word that names no file is data, "=" or not. Raises AskError on two files, on
+    a file that is not there, and on a key given twice.
     """
     if not words:
         return None
     pairs: dict[str, Any] = {}
-    path = None
+    data = None
     for word in words:
         key, equals, text = word.partition("=")
-        if equals and key.replace("_", "").replace("-", "").isalnum() and not _exists(word):
+        known = key.replace("_", "").replace("-", "").isalnum() if fields is None else key in fields
+        if equals and known and not _exists(word):
             if key in pairs:
                 raise AskError(f"--given {key} stands twice; give each key once")
             pairs[key] = value(text)
-        elif path is not None:
-            raise AskError(f"--given names two files, {path} and {word}; give one file, and KEY=VALUE for the rest")
-        elif not _exists(word):
+        elif data is not None:
+            raise AskError(f"--given names two files, {data} and {word}; give one file, and KEY=VALUE for the rest")
+        elif fields is None and not _exists(word):
             raise AskError(f"--given {word}: there is no such file; give a file, or KEY=VALUE")
         else:
-            path = word
-    if path is None:
+            data = word
+    if data is None:
         return pairs
-    return {"file": path, **pairs} if pairs else path
+    return {"file": data, **pairs} if pairs else data
 
 
 def _exists(word: str) -> bool:

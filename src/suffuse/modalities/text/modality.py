@@ -313,17 +313,17 @@ class Text(Modality):
 
     @staticmethod
     def _from_file(given: Any) -> Any:
-        """What the command line gives: the path of a text file, or {"file": path, ...}."""
+        """What the command line gives: the path of a text file or the text itself, alone or as {"file": it, ...}."""
         file = given.get("file") if isinstance(given, Mapping) else given
         if isinstance(file, str) and (
             len(file) > 255 or "\n" in file or reading.kind_of(Path(file)) not in reading.PLAIN
         ):
             file = None
-        if not isinstance(file, (str, Path)) or not Path(file).is_file():
-            return given
-        text = reading.read_text(Path(file)).removesuffix("\n")
         rest = {k: v for k, v in given.items() if k != "file"} if isinstance(given, Mapping) else {}
-        return {**rest, "text": text}
+        if not isinstance(file, (str, Path)) or not Path(file).is_file():
+            words = isinstance(given, Mapping) and isinstance(given.get("file"), str)
+            return {**rest, "text": given["file"]} if words else given
+        return {**rest, "text": reading.read_text(Path(file)).removesuffix("\n")}
 
     def _row(self, given: Any, label: str | None, prefix: Any, blank: Any, mark: str) -> tuple[np.ndarray, int | None]:
         """One request as template tokens (-1 unknown) and the number of its label, or None."""
