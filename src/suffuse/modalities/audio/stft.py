@@ -147,13 +147,15 @@ class Spectral:
         gain = torch.where(self._covered.to(spectrum.device)[:, None], gain, torch.ones_like(gain))
         return spectrum * gain
 
-    def magnitude_of_mel(self, mel: Tensor, rounds: int = 60) -> Tensor:
-        """(B, M, T) -> non-negative (B, F, T) with that mel, by multiplicative updates (Lee & Seung 2000) from a smooth start."""
+    def magnitude_of_mel(self, mel: Tensor, rounds: int = 60, start: Tensor | None = None) -> Tensor:
+        """(B, M, T) -> non-negative (B, F, T) with that mel, by multiplicative updates (Lee & Seung 2000) from `start` (default:
+        each band spread evenly over its bins)."""
         bank = self._bank.to(mel.device)
         wanted = self.mel_magnitude(mel)
-        share = self._share.to(mel.device)
-        area = bank.sum(1)[:, None].clamp(min=1e-12)
-        value = share @ (wanted / area)
+        if start is None:
+            value = self._share.to(mel.device) @ (wanted / bank.sum(1)[:, None].clamp(min=1e-12))
+        else:
+            value = start.clamp(min=1e-7)
         top = bank.T @ wanted
         for _ in range(rounds):
             value = value * top / (bank.T @ (bank @ value)).clamp(min=1e-9)

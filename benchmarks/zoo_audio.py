@@ -1,0 +1,139 @@
+"""Trains and packs the models of sound that ship: `spoken-digits`, `kathleen`.
+
+    python benchmarks/audio.py prepare --data ../shared/data --work runs/audio
+    python benchmarks/zoo_audio.py train kathleen --work runs/audio --minutes 12        # resumes when repeated
+    python benchmarks/zoo_audio.py pack kathleen --work runs/audio                      # figures, card, samples
+
+`train` is `suffuse train` with the settings below; `pack` writes src/suffuse/zoo/NAME, with the figures of benchmarks/audio.py
+where they have been measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import suffuse
+from suffuse.files import atomic_folder
+from suffuse.storage import ZOO
+
+VOICES = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")
+MODELS: dict[str, dict[str, Any]] = {
+    "spoken-digits": {
+        "folder": "fsdd",
+        "read": {"width": 184, "depth": 5, "attention": "1,3", "rank": 16, "cond": 60, "patch": 2, "view": False},
+        "data": "Free Spoken Digit Dataset, 2,700 training recordings (numbers 5 to 49 of each digit and speaker)",
+        "licence": "CC BY-SA 4.0, Zohar Jackson and contributors, https://github.com/Jakobovski/free-spoken-digit-dataset",
+        "title": "Spoken digits at 8 kHz, by digit and by one of six voices",
+        "example": 'model.sample(4, given={"label": 7, "speaker": "theo"})',
+        "samples": [f"{d}_{VOICES[d % 6]}_{d % 5}.wav" for d in range(10)],
+        "quality": {"Spoken digits": ("network, %", "machine, %", "NDB/K")},
+        "real": "real test clips",
+    },
+    "kathleen": {
+        "folder": "kathleen",
+        "read": {"width": 168, "depth": 5, "rank": 36, "taps": 3, "patch": 2},
+        "data": "Kathleen's recordings of 600 CMU Arctic sentences",
+        "licence": "CC0 1.0, https://github.com/rhasspy/dataset-voice-kathleen",
+        "title": "One voice at 16 kHz: speech from mel spectrograms, gaps, bandwidth",
+        "example": "model.vocode((samples, rate), steps=4)",
+        "samples": ["arctic_b0012.flac", "arctic_b0031.flac"],
+        "quality": {"Copy synthesis, n_fft 512, hop 128": ("PESQ", "STOI", "log-spectral distance, dB")},
+        "real": "real against itself",
+    },
+}
+
+
+def train(name: str, work: Path, minutes: float) -> None:
+    """The recipe; a killed run goes on where it stopped."""
+    spec = MODELS[name]
+    model = suffuse.train(
+        work / spec["folder"] / "train", "audio", minutes=minutes, output=work / name, resume=True, read=spec["read"], tell=print
+    )
+    print(name, model.notes["steps"], "steps", model.notes["seconds"], "seconds")
+
+
+def pack(name: str, work: Path, settings: dict[str, Any]) -> None:
+    """16-bit weights, card, recipe, and a few real test clips."""
+    spec = MODELS[name]
+    model = suffuse.load(work / name)
+    model.settings |= settings
+    quality, rows = figures(name, spec)
+    model.notes |= {"title": name, "data": spec["data"], "licence": spec["licence"], "quality": quality}
+    words = " ".join(f"--{k} {str(v).lower()}" for k, v in spec["read"].items())
+    minutes = model.notes["recipe"]["minutes"]
+    command = f"suffuse train {spec['folder']}/train -o {name} --modality audio --minutes {minutes:g} {words}"
+    recipe = {"command": command, "data": "python benchmarks/audio.py prepare", "recipe": model.notes["recipe"]}
+    size = sum(p.numel() for p in model.denoiser.parameters())
+    card = f"""# {name}
+
+{spec["title"]}. A suffuse model: fields {", ".join(model.joint)}; {size:,} parameters, stored as float16.
+
+```python
+import suffuse
+
+model = suffuse.load("{name}")
+sounds = {spec["example"]}
+```
+
+- data: {spec["data"]}
+- licence of the data, and so of this model and its samples: {spec["licence"]}
+- training: {model.notes["steps"]} steps, {model.notes["seconds"]:.0f} seconds of one CPU core
+- command: `{command}`
+- sound: {model.modality.rate} Hz, STFT of {model.modality.spectral.n_fft} samples every {model.modality.spectral.hop}, \
+{model.modality.spectral.bands} mel bands; other mel settings are refused
+- `samples/`: real test clips, unchanged; the model has not seen them
+
+## Quality
+
+{rows}
+"""
+    target = ZOO / name
+    model.save(target, half=True, card=card)
+    (target / "recipe.json").write_text(json.dumps(recipe, indent=1) + "\n")
+    with atomic_folder(target / "samples", existing="replace") as partial:
+        for sample in spec["samples"]:
+            (partial / sample).write_bytes((work / spec["folder"] / "test" / sample).read_bytes())
+        (partial / "ATTRIBUTION.md").write_text(f"Real test clips of: {spec['data']}.\n\nLicence: {spec['licence']}.\n")
+    print(f"{target}: {(target / 'model.safetensors').stat().st_size / 2**20:.2f} MiB")
+
+
+def figures(name: str, spec: dict[str, Any]) -> tuple[dict[str, float], str]:
+    """Figures of benchmarks/results/audio.json as (quality, Markdown)."""
+    path = Path(__file__).parent / "results" / "audio.json"
+    tables = json.loads(path.read_text()) if path.is_file() else {}
+    quality: dict[str, float] = {}
+    lines = []
+    for section, heads in spec["quality"].items():
+        table = tables.get(section)
+        if table is None:
+            continue
+        lines += [f"{section}: {table['note']}", "", "| | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|"]
+        for row, values in table["rows"].items():
+            lines.append(f"| {row} | " + " | ".join(f"{values[h]:g}" for h in heads) + " |")
+        ours = [v for row, v in table["rows"].items() if row.startswith("suffuse")]
+        real = table["rows"].get(spec["real"], {})
+        best = max(ours, key=lambda v: v[heads[0]], default={})
+        quality |= {h: best[h] for h in heads if h in best} | {f"{h}_real": real[h] for h in heads if h in real}
+    return quality, "\n".join(lines) or "Not measured."
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["train", "pack"])
+    parser.add_argument("model", choices=list(MODELS))
+    parser.add_argument("--work", type=Path, default=Path("runs/audio"))
+    parser.add_argument("--minutes", type=float, default=12.0)
+    parser.add_argument("--steps", type=int, help="pack: calls by default")
+    parser.add_argument("--guidance", type=float, help="pack: guidance by default")
+    a = parser.parse_args()
+    if a.what == "train":
+        train(a.model, a.work, a.minutes)
+    else:
+        pack(a.model, a.work, {k: getattr(a, k) for k in ("steps", "guidance") if getattr(a, k) is not None})
+
+
+if __name__ == "__main__":
+    main()
