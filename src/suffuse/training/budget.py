@@ -46,7 +46,3 @@ class Budget:
         if self.recipe.steps is not None:
             return step / self.recipe.steps
         return min(self.used / (60 * self.recipe.minutes), 1.0)
-
-    def left(self, step: int, progress: float) -> float:
-        """Seconds still to go, as far as can be told."""
-        return self.used * (1 - progress) / progress if progress > 0 else float("inf")

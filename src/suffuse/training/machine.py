@@ -14,7 +14,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +29,14 @@ MARGIN = 1.05
 
 @dataclass(frozen=True)
 class Choice:
-    """How a network is run on this machine. The default is plain fp32, eager, contiguous."""
+    """How a network is run on this machine. The default is plain fp32, eager, contiguous, on torch's number of threads."""
 
     bf16: bool = False
     channels_last: bool = False
     compile: bool = False
+    threads: int | None = None
 
-    def to_json(self) -> dict[str, bool]:
+    def to_json(self) -> dict[str, Any]:
         """Plain JSON; `Choice(**value)` rebuilds it."""
         return asdict(self)
 
@@ -130,7 +131,8 @@ def choose(
     """The fastest way to run a network here, measured once and remembered.
 
     run: makes the timed call for a choice (a training step, or one network call). purpose: 'train' or 'sample', part
-    of the key. settle: what the caller has fixed. open_to: which of 'bf16' and 'channels_last' may be changed from it.
+    of the key. settle: what the caller has fixed. open_to: which of 'bf16', 'channels_last' and 'threads' may be changed
+    from it.
     The answer is never measured slower than `settle`. Compilation is decided apart (`worth_compiling`).
     """
     file = cache_folder() / "machine.json"
@@ -141,20 +143,32 @@ def choose(
     grids = any(p.ndim in (4, 5) for p in network.parameters())
     options = {"plain": settle}
     if "bf16" in open_to:
-        options["bf16"] = Choice(True, settle.channels_last, settle.compile)
+        options["bf16"] = replace(settle, bf16=True)
     if "channels_last" in open_to and grids:
-        options["channels_last"] = Choice(settle.bf16, True, settle.compile)
-        if "bf16" in open_to:
-            options["bf16, channels_last"] = Choice(True, True, settle.compile)
-    if len(options) == 1:
-        return settle
-    times = measure({name: run(option) for name, option in options.items()})
+        options |= {f"{name}, channels_last": replace(o, channels_last=True) for name, o in list(options.items())}
+    times = measure({name: run(option) for name, option in options.items()}) if len(options) > 1 else {}
     choice = options[fastest(times, "plain")]
+    count = torch.get_num_threads()
+    if "threads" in open_to and count > 1:
+        few = replace(choice, threads=1)
+        own = measure({"all threads": run(choice), "one thread": _on_threads(run(few), 1, count)})
+        choice, times = (few if fastest(own, "all threads") == "one thread" else choice), {**times, **own}
     if cache:
         known = {**dict(list(_known(file).items())[-200:]), key: {"choice": choice.to_json(), "seconds": times}}
         with contextlib.suppress(Exception):
             write_json(known, file)
     return choice
+
+
+def _on_threads(call: Callable[[], Any], threads: int, usual: int) -> Callable[[], Any]:
+    def on_them() -> None:
+        torch.set_num_threads(threads)
+        try:
+            call()
+        finally:
+            torch.set_num_threads(usual)
+
+    return on_them
 
 
 def worth_compiling(seconds_left: float, device: torch.device) -> bool:

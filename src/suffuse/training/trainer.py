@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -121,6 +122,7 @@ class Trainer:
         self.device = self.accelerator.device if self.world > 1 else torch.device(wanted)
         if self.world > self.recipe.batch:
             raise AskError(f"A batch of {self.recipe.batch} is too small for {self.world} processes; use a larger one.")
+        self._usual_threads = torch.get_num_threads()
         if self.recipe.threads is not None:
             torch.set_num_threads(self.recipe.threads)
         self.denoiser.to(self.device)
@@ -170,13 +172,15 @@ class Trainer:
                 open_to.append("bf16")
         if recipe.channels_last is None:
             open_to.append("channels_last")
+        if recipe.threads is None and self.device.type == "cpu":
+            open_to.append("threads")
         choice = settle
         if open_to and self.world == 1 and recipe.minutes is not None and recipe.minutes >= 1:
             batch = self.feed.read(0).to(self.device)
             run = self._timed(batch)
             choice = machine.choose(run, self.network, self.device, recipe.batch, "train", settle, tuple(open_to))
             if recipe.compile is None and machine.worth_compiling(60 * recipe.minutes, self.device):
-                tried = machine.Choice(choice.bf16, choice.channels_last, True)
+                tried = dataclasses.replace(choice, compile=True)
                 times = machine.measure({"eager": run(choice), "compiled": run(tried)})
                 choice = tried if machine.fastest(times, "eager") == "compiled" else choice
         return choice
@@ -211,12 +215,21 @@ class Trainer:
         Raises `Interrupted` after Ctrl-C or SIGTERM (state saved), `TrainingError` after ten non-finite steps in a row
         (last good state saved), `DataError` when the disk is full (the previous checkpoint stays).
         """
+        try:
+            return self._run()
+        finally:
+            torch.set_num_threads(self._usual_threads)
+
+    def _run(self) -> Outcome:
         self.feed = Feed(self.dataset, self.recipe.batch, self.recipe.seed, self.rank, self.world)
         self.denoiser.train()
         with steady(self.device):
             clock = Clock(torch.get_num_threads(), wall=self.device.type != "cpu")
             if self.choice is None:
                 self.choice = self._choose()
+            if self.choice.threads is not None:
+                torch.set_num_threads(self.choice.threads)
+                clock.threads = self.choice.threads
             self.budget = Budget(self.recipe, clock, self.used)
             self._wrap()
             begun, saved = time.perf_counter(), time.perf_counter()
