@@ -47,7 +47,7 @@ def exact_count_bound(
         order = random.uniform((text.shape[1],), index, k, "order").masked_fill(~real, 2.0)
         masked = (order.argsort(1).argsort(1) < n) & real
         log_p = _logits(denoiser, batch, torch.where(masked, classes, text), hold_label)
-        ce = -log_p.gather(-1, text.unsqueeze(-1)).squeeze(-1)
+        ce = -log_p.gather(-1, text.clamp(max=classes - 1).unsqueeze(-1)).squeeze(-1)  # null: not asked
         total += ((ce * masked).sum(1).double() / n[:, 0]) * count[:, 0]
     return total / draws
 
@@ -65,7 +65,7 @@ def monte_carlo_bound(denoiser: Any, batch: Batch, draws: int = 64, seed: int = 
         t = ((k + shift) / draws).clamp(min=1e-4)
         masked = (random.uniform((text.shape[1],), index, k, "mask") < t) & real
         log_p = _logits(denoiser, batch, torch.where(masked, classes, text), hold_label)
-        ce = -log_p.gather(-1, text.unsqueeze(-1)).squeeze(-1)
+        ce = -log_p.gather(-1, text.clamp(max=classes - 1).unsqueeze(-1)).squeeze(-1)  # null: not asked
         total += (ce * masked / t).sum(1).double()
     return total / draws
 
