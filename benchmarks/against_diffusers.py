@@ -58,11 +58,19 @@ def main() -> None:
         out[name] = run(scheduler, name.startswith("sde"))
     for order in (2, 3):
         out[f"deis{order}"] = run(
-            diffusers.DEISMultistepScheduler(**common, solver_order=order, timestep_spacing="linspace", lower_order_final=True), False
+            diffusers.DEISMultistepScheduler(
+                **common, solver_order=order, timestep_spacing="linspace", lower_order_final=True
+            ),
+            False,
         )
         out[f"unipc{order}"] = run(
             diffusers.UniPCMultistepScheduler(
-                **common, solver_order=order, solver_type="bh2", timestep_spacing="linspace", lower_order_final=True, final_sigmas_type="zero"
+                **common,
+                solver_order=order,
+                solver_type="bh2",
+                timestep_spacing="linspace",
+                lower_order_final=True,
+                final_sigmas_type="zero",
             ),
             False,
         )

@@ -2,9 +2,9 @@
 
     python benchmarks/sampling.py fashion digits --data ../shared/data --out benchmarks/results
 
-Frechet distances are in the shipped judge's 64 features, class-conditional with the data's labels, no guidance, --samples pictures
-against as many real ones; the ratio is to the same model's 50 calls of DPM-Solver++ 2M. Each row is kept in a JSON file as soon
-as it is measured, so that a stopped run goes on.
+Frechet distances are in the shipped judge's 64 features: class-conditional with the data's labels, no guidance, --samples
+pictures against as many real ones; the ratio is to the same model's 50 calls of DPM-Solver++ 2M. Each row is kept in a JSON file
+as soon as it is measured, so that a stopped run goes on.
 """
 
 from __future__ import annotations
@@ -64,7 +64,10 @@ def measure(name: str, data_folder: Path, out: Path, samples: int, work: Path) -
 
     def converged() -> dict:
         task = model.modality.request(256, None, index=torch.arange(256))
-        a, b = (model.run(task, path=model.modality.path(k, "rho3"), solver="dpmpp2m", batch=256)["image"] for k in (50, 100))
+        a, b = (
+            model.run(task, path=model.modality.path(k, "rho3"), solver="dpmpp2m", batch=256)["image"]
+            for k in (50, 100)
+        )
         return {"rmse": float((a - b).square().mean().sqrt()), "deviation": float(b.std())}
 
     table.measure("converged", converged)
@@ -79,7 +82,11 @@ def measure(name: str, data_folder: Path, out: Path, samples: int, work: Path) -
             model.tune(calls, n=96, tell=lambda line: print("   ", line, flush=True))
             spent = time.perf_counter() - begin
             best = model.settings["tuned"][str(calls)]
-            return {**distance(steps=calls), "tuning_seconds": round(spent, 1), "kept": f"{best['solver']} on {best['grid_name']}"}
+            return {
+                **distance(steps=calls),
+                "tuning_seconds": round(spent, 1),
+                "kept": f"{best['solver']} on {best['grid_name']}",
+            }
 
         table.measure(f"{calls} tuned", tuned)
     for calls in (1, 2, 4, 8, 16):
@@ -93,7 +100,8 @@ def write(name: str, rows: dict, floor: float, samples: int, out: Path) -> None:
         f"# Quality against network calls: `{name}`",
         "",
         "Made by `python benchmarks/sampling.py " + name + "`.",
-        f"{samples} class-conditional samples, no guidance. Real against real: {floor:.3f}. Reference (50 calls): {reference:.3f}; "
+        f"{samples} class-conditional samples, no guidance. Real against real: {floor:.3f}. Reference (50 calls): "
+        f"{reference:.3f}; "
         f"50 against 100 calls differ by {rows['converged']['rmse']:.4f} (data deviation {rows['converged']['deviation']:.2f}).",
         "",
         "| calls | grid | solver | Frechet | ratio to 50 calls | seconds |",
@@ -106,7 +114,9 @@ def write(name: str, rows: dict, floor: float, samples: int, out: Path) -> None:
         grid, solver = rest if len(rest) == 2 else (rest[0], row.get("kept", ""))
         if calls == "default":
             calls, grid, solver = rest[0], "default", "default"
-        lines.append(f"| {calls} | {grid} | {solver} | {row['frechet']:.3f} | {row['frechet'] / reference:.2f} | {row['seconds']} |")
+        lines.append(
+            f"| {calls} | {grid} | {solver} | {row['frechet']:.3f} | {row['frechet'] / reference:.2f} | {row['seconds']} |"
+        )
     for calls in ("10", "5"):
         spent = rows.get(f"{calls} tuned", {}).get("tuning_seconds")
         if spent is not None:

@@ -46,6 +46,12 @@ def test_solver_equals_diffusers(name):
     task = Task({"x": start}, Start({"x": grid[:1].reshape(1, 1)}))
     stochastic = name.startswith("sde-")
     out = sampling.sample(
-        denoiser, joint, task, Clock(len(grid) - 1, grid), name.removeprefix("sde-"), state={"x": start}, stochasticity=float(stochastic)
+        denoiser,
+        joint,
+        task,
+        Clock(len(grid) - 1, grid),
+        name.removeprefix("sde-"),
+        state={"x": start},
+        stochasticity=float(stochastic),
     )["x"]
     assert torch.allclose(out, torch.tensor(record["end"], dtype=torch.float64), atol=1e-4), (out, record["end"])

@@ -14,7 +14,6 @@ JOINT = torch.tensor([[0.30, 0.05, 0.0], [0.05, 0.25, 0.0], [0.20, 0.15, 0.0]], 
 def conditional(state, process):
     """Exact clean probabilities of both tokens given a noised pair: (2, K)."""
 
-
     def evidence(alpha):
         prior = process.probabilities()
         keep = torch.eye(3, dtype=torch.float64) * alpha + (1 - alpha) * prior  # rows x0, columns x_t

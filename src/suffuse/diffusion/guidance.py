@@ -240,8 +240,9 @@ class PiGDM(_Gradient):
 
 
 class DPS(_Gradient):
-    """Any differentiable measurement y = A(x): a gradient step on |y - A(D)|, of length `scale` in units of the residual's norm
-    (Chung et al. 2022, algorithm 1), expressed as a change of the clean prediction."""
+    """Any differentiable measurement y = A(x): after each step, x moves by `scale` along the gradient of |y - A(D)| to x_t
+    (Chung et al. 2022, algorithm 1). Expressed as a change of the clean prediction, which the step to `targets` weighs with
+    alpha_s - alpha_t sigma_s / sigma_t."""
 
     def __init__(
         self,
@@ -261,6 +262,13 @@ class DPS(_Gradient):
             apply = self.operator if callable(self.operator) else self.operator.apply
             residual = (self.measurement - apply(clean[self.field])).flatten(1).norm(dim=1)
             (gradient,) = torch.autograd.grad(residual.sum(), value)
-        return {n: v.detach() for n, v in clean.items()} | {
-            self.field: (clean[self.field] - self.scale * gradient).detach()
-        }
+        move = self.scale / self._share(levels, targets) * gradient
+        return {n: v.detach() for n, v in clean.items()} | {self.field: (clean[self.field] - move).detach()}
+
+    def _share(self, levels: Fields, targets: Fields | None) -> Tensor:
+        """How much of a change of the clean prediction arrives in x after the step."""
+        if targets is None:
+            return torch.ones(())
+        (alpha, sigma), (alpha_s, sigma_s) = self._signal(levels), self._signal(targets)
+        ratio = torch.where(sigma > 0, sigma_s / sigma.clamp(min=1e-12), torch.ones_like(sigma))
+        return (alpha_s - alpha * ratio).clamp(min=1e-2)
