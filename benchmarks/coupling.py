@@ -171,7 +171,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=1024, help="points coupled at a time")
     parser.add_argument("--points", type=int, default=4000, help="of each set that is compared")
     parser.add_argument("--only", default="", help="condition/coupling, to run one row")
-    parser.add_argument("-o", type=Path, default=Path(__file__).parent)
+    parser.add_argument("-o", type=Path, default=Path(__file__).parent / "results")
     given = parser.parse_args()
     file = given.o / "coupling.json"
     rows = [("none", "aware"), ("class", "aware"), ("x", "aware"), ("none", "independent"), ("class", "independent")]

@@ -208,7 +208,7 @@ def main() -> None:
     parser.add_argument("--patch", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="")
-    parser.add_argument("-o", type=Path, default=Path(__file__).parent)
+    parser.add_argument("-o", type=Path, default=Path(__file__).parent / "results")
     given = parser.parse_args()
     file = given.o / "training.json"
     for name in [given.only] if given.only else VARIANTS:

@@ -79,9 +79,10 @@ def follow(
     last = None
     for event in events(recorded, joint, task, path, solver, random):
         last = event
-    if last is not None:
-        seen.x.append(last.x)
-        seen.levels.append(last.levels)
+    if last is None:
+        raise ValueError("nothing is asked in this batch: every entry is given")
+    seen.x.append(last.x)
+    seen.levels.append(last.levels)
     return seen
 
 
