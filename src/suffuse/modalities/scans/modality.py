@@ -18,7 +18,7 @@ from suffuse.errors import AskError, DataError
 from suffuse.modalities.grids import grid_start
 from suffuse.modalities.labelled import LabelledGrid
 from suffuse.modalities.scans import verbs as sugar
-from suffuse.modalities.scans.prepare import Place, choose_grid, choose_rule, to_grid
+from suffuse.modalities.scans.prepare import Place, choose_grid, choose_rule, to_grid, turn
 from suffuse.modalities.scans.reading import ARCHIVES, cases
 from suffuse.modalities.scans.volume import Case, Volume, check_size
 
@@ -233,26 +233,34 @@ class Scans(LabelledGrid):
     def extra_fields(self) -> tuple[str, ...]:
         return (("mask",) if self.masked else ()) + tuple(self.config["channels"])
 
-    def request(self, n: int, given: Any = None, *, index: Tensor, ask: Sequence[str] | str = ()) -> Task:
+    def request(
+        self,
+        n: int,
+        given: Any = None,
+        *,
+        index: Tensor,
+        ask: Sequence[str] | str = (),
+        size: Sequence[int] | str | None = None,
+    ) -> Task:
         """given: a scan (path, volume, case, array, nibabel image; NaN voxels are asked), or a dict of image, mask, channel
-        names and labels. ask: labels to be answered too. A mask that is not given is asked with the image."""
+        names and labels. ask: labels to be answered too. A mask that is not given is asked with the image. size: of the answer,
+        such as 96,96,64, worked on in overlapping windows; a given scan much larger than the model's grid is so by itself."""
         thing, rest = self.split_given(given)
         labels = {k: v for k, v in rest.items() if k in self.labels}
         rest = {k: v for k, v in rest.items() if k not in self.labels}
         found = self._given_cases(thing, rest)
         ask = [ask] if isinstance(ask, str) else list(ask)
         asked = [a for a in ask if a != "mask"]
+        grid = self._grid(found, size)
         if not found:
-            task = self.pose(n, index, None, None, labels, asked, (len(self.config["channels"]), *self.config["grid"]))
-            task.origin = None
+            task = self.pose(n, index, None, None, labels, asked, (len(self.config["channels"]), *grid))
+            task.origin, task.grid = None, grid
             return self._with_mask(task, n, None)
-        parts = [to_grid(case, self.config) for case in found]
+        parts = [to_grid(case, self.config | {"grid": grid}) for case in found]
         image, seen = torch.stack([p[0] for p in parts]), torch.stack([p[1] for p in parts])
         task = self.pose(n, index, self.scale(image), seen, labels, asked)
-        task.origin = [(p[3], p[4]) for p in parts]
-        inside = torch.stack(
-            [torch.from_numpy(p[3].cut(np.ones(p[3].shape, bool), self.config["grid"], False)) for p in parts]
-        )
+        task.origin, task.grid = [(p[3], p[4]) for p in parts], grid
+        inside = torch.stack([torch.from_numpy(p[3].cut(np.ones(p[3].shape, bool), grid, False)) for p in parts])
         if not inside.all():  # padding around a small volume: shown as a hole, never asked
             task.start.held["image"] = ~inside[:, None]
         tokens = None
@@ -261,6 +269,33 @@ class Scans(LabelledGrid):
                 raise AskError("some of the given scans have a mask and some have none; give all or none.")
             tokens = torch.stack([p[2] for p in parts])
         return self._with_mask(task, n, tokens)
+
+    def _grid(self, found: list[Case], size: Sequence[int] | str | None) -> list[int]:
+        """The grid of an answer: as asked, that of a given scan where the model's would cut off a third of an axis, else the
+        model's own."""
+        own = self.config["grid"]
+        if size is not None:
+            try:
+                asked = [int(v) for v in _listed(size)]
+            except ValueError:
+                asked = []
+            if len(asked) != len(own) or any(a < g for a, g in zip(asked, own)):
+                raise AskError(f"size {size!r} must be {len(own)} numbers of at least {', '.join(map(str, own))}.")
+            check_size((len(self.config["channels"]), *asked), 4 * 16, "the answer")
+            return asked
+        if not found:
+            return own
+        turned = [turn(c.reference, self.config).shape for c in found]
+        largest = [max(s) for s in zip(*turned)]
+        return [max(a, g) for a, g in zip(largest, own)] if any(a > 1.5 * g for a, g in zip(largest, own)) else own
+
+    def wrap(self, denoiser: Any, task: Task) -> Any:
+        """Answers on grids larger than the model's are worked on in overlapping windows."""
+        if list(task.x["image"].shape[2:]) == list(self.config["grid"]):
+            return denoiser
+        from suffuse.modalities.scans.patches import windows_of
+
+        return windows_of(self)(denoiser)
 
     def _given_cases(self, thing: Any, rest: dict[str, Any]) -> list[Case]:
         if isinstance(thing, np.ndarray) and thing.ndim == len(self.config["grid"]):
@@ -280,7 +315,7 @@ class Scans(LabelledGrid):
     def _with_mask(self, task: Task, n: int, tokens: Tensor | None) -> Task:
         if not self.masked:
             return task
-        grid, unit = self.config["grid"], (n, *[1] * len(self.config["grid"]))
+        grid, unit = task.grid, (n, *[1] * len(task.grid))
         labels = {k: task.x.pop(k) for k in self.labels}
         task.x["mask"] = (
             torch.full((n, *grid), self.config["mask_classes"]) if tokens is None else tokens.expand(n, *grid)
@@ -312,7 +347,7 @@ class Scans(LabelledGrid):
         case: Case | None,
         name: str,
     ) -> Case:
-        grid, names = self.config["grid"], self.config["channels"]
+        grid, names = values.shape[1:], self.config["channels"]
         volumes: dict[str, Volume | None] = {}
         affine = np.array(self.config["affine"])
         if place is not None and case is not None:
@@ -340,7 +375,7 @@ class Scans(LabelledGrid):
         return Case(volumes, made, label, name, {"label": self.labels["label"][label]} if label is not None else {})
 
     def write(self, samples: Sequence[Any], path: Path) -> list[Path]:
-        """One .nii / .nii.gz file, a .png picture, or a folder of NIfTI files (masks: NAME_mask); `folder/dicom`: DICOM series."""
+        """A .nii, .nii.gz or .png file, or a folder of NIfTI files (masks: NAME_mask); `folder/dicom`: DICOM series."""
         from suffuse.modalities.scans.writing import write_cases
 
         return write_cases(list(samples), Path(path))

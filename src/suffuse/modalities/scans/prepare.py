@@ -104,10 +104,10 @@ def to_grid(case: Case, config: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor 
     Voxels outside the volume, missing channels and NaN are not seen. Axes are turned to the model's orientation first.
     """
     grid, names = config["grid"], config["channels"]
-    turned = {n: _turn(case.volumes.get(n), config) for n in names}
+    turned = {n: turn(case.volumes.get(n), config) for n in names}
     if len(names) == 1 and turned[names[0]] is None and len(case.volumes) == 1:
-        turned = {names[0]: _turn(next(iter(case.volumes.values())), config)}
-    mask = _turn(case.mask, config)
+        turned = {names[0]: turn(next(iter(case.volumes.values())), config)}
+    mask = turn(case.mask, config)
     case = Case(turned, mask, case.label, case.name, case.notes)
     base = case.reference
     if base.stored.ndim != len(grid):
@@ -134,7 +134,8 @@ def to_grid(case: Case, config: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor 
     return torch.from_numpy(image), torch.from_numpy(seen), tokens, place, case
 
 
-def _turn(volume: Volume | None, config: dict[str, Any]) -> Volume | None:
+def turn(volume: Volume | None, config: dict[str, Any]) -> Volume | None:
+    """A volume with its axes as the model wants them."""
     if volume is None:
         return None
     if len(config["grid"]) == 2:

@@ -34,7 +34,7 @@ def segment(model: Any, scan: Any, samples: int = 1, *, steps: int = 4, seed: in
         )
         x["image"] = torch.where(levels["image"] > 0, torch.zeros(()), x["image"])
         with torch.inference_mode():
-            logits = model.denoiser(x, levels, {})["mask"][0]
+            logits = modality.wrap(model.denoiser, task)(x, levels, {})["mask"][0]
         share = torch.softmax(logits, -1)
     else:
         drawn = model.run(task, steps=steps, seed=seed)["mask"]
@@ -45,8 +45,8 @@ def segment(model: Any, scan: Any, samples: int = 1, *, steps: int = 4, seed: in
     kept = {n: case.volumes.get(n) for n in made.volumes}
     entropy = -(share * share.clamp(min=1e-9).log()).sum(-1).numpy()
     notes = {
-        "probability": np.stack([place.put(p.numpy(), 0.0, modality.config["grid"]) for p in share.movedim(-1, 0)]),
-        "entropy": place.put(entropy, 0.0, modality.config["grid"]),
+        "probability": np.stack([place.put(p.numpy(), 0.0, task.grid) for p in share.movedim(-1, 0)]),
+        "entropy": place.put(entropy, 0.0, task.grid),
     }
     return replace(made, volumes=kept, notes=notes)
 
@@ -107,9 +107,9 @@ def anomaly(model: Any, scan: Any, level: float = 0.4, *, repeats: int = 4, step
         raise AskError("anomaly needs a scan.")
     score = anomaly_scores(model, task, level, repeats, steps, seed)[0].mean(0).numpy()
     place, case = task.origin[0]
-    inside = place.cut(np.ones(place.shape, bool), modality.config["grid"], False)
+    inside = place.cut(np.ones(place.shape, bool), task.grid, False)
     map_ = Volume(
-        place.put(score.astype(np.float32), 0.0, modality.config["grid"]),
+        place.put(score.astype(np.float32), 0.0, task.grid),
         case.reference.affine,
         synthetic=True,
         name="anomaly",

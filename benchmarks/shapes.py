@@ -1,0 +1,198 @@
+"""What the shapes room claims, measured. Writes benchmarks/results/shapes_LINE.md.
+
+python benchmarks/shapes.py completion --source solids            # the shipped model
+python benchmarks/shapes.py train --data ../shared/data --work runs --minutes 10
+python benchmarks/shapes.py completion --source chairs --data ../shared/data --work runs
+python benchmarks/shapes.py generation --source chairs --data ../shared/data --work runs
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+RESULTS = Path(__file__).parent / "results"
+HELD_OUT = 178
+
+
+def table(name: str, title: str, head: list[str], rows: list[list[Any]], notes: str) -> None:
+    """Write (and print) one Markdown table with the command that made it."""
+    RESULTS.mkdir(exist_ok=True)
+    lines = [
+        f"# {title}",
+        "",
+        f"`python {' '.join(sys.argv)}`, {time.strftime('%Y-%m-%d')}, torch {torch.__version__}, "
+        f"{torch.get_num_threads()} thread(s)",
+        "",
+        "| " + " | ".join(head) + " |",
+        "|" + " --- |" * len(head),
+    ]
+    lines += ["| " + " | ".join(f"{c:.4g}" if isinstance(c, float) else str(c) for c in row) + " |" for row in rows]
+    text = "\n".join(lines) + f"\n\n{notes}\n"
+    (RESULTS / f"{name}.md").write_text(text)
+    print(text)
+
+
+def chairs(data: Path) -> tuple[np.ndarray, np.ndarray]:
+    """ModelNet10 chairs at 32 cells, duplicates and the empty first item left out: (training, held-out) voxels, axes x, y, z."""
+    with gzip.open(data / "3d/modelnet10_vox32/chair.npy.gz") as file:
+        array = np.load(file)[1:].astype(bool).reshape(-1, 32, 32, 32)
+    array = np.unique(array.reshape(len(array), -1), axis=0).reshape(-1, 32, 32, 32)
+    array = array[np.random.default_rng(0).permutation(len(array))]
+    return array[HELD_OUT:], array[:HELD_OUT]
+
+
+def load(source: str, data: Path, work: Path) -> tuple[Any, np.ndarray, np.ndarray]:
+    """(model, signed distances of the training shapes, of held-out shapes), in cells."""
+    import suffuse
+    from suffuse.modalities.shapes.grid import from_voxels
+    from suffuse.modalities.shapes.solids import solids
+
+    if source == "solids":
+        model = suffuse.load("solids")
+        size = model.modality.config["size"]
+        train, test = (solids(n, size, first=f)["grid"] * (size / 2) for n, f in ((3000, 0), (HELD_OUT, 1_000_000)))
+    else:
+        model = suffuse.load(work / "chairs")
+        train, test = (np.stack([from_voxels(v) for v in part]) for part in chairs(data))
+    return model, train, test
+
+
+def train(data: Path, work: Path, minutes: float) -> None:
+    """A model of the chairs."""
+    import suffuse
+
+    work.mkdir(parents=True, exist_ok=True)
+    path = work / "chairs_train.npz"
+    np.savez_compressed(path, voxels=chairs(data)[0])
+    folder = work / "chairs"
+    suffuse.train(path, "shapes", minutes=minutes, output=folder, resume=(folder / "training").is_dir(), tell=print)
+
+
+def half_of(cloud: torch.Tensor, upper: bool) -> torch.Tensor:
+    """The points of a cloud above (or below) the middle of the cube."""
+    return cloud[(cloud[:, 2] > 0) == upper]
+
+
+def completion(model: Any, train_grids: np.ndarray, test: np.ndarray, source: str, count: int, ways: int) -> None:
+    """Line 8: the lower half is given; the nearest training shape (by that half) against samples of the model."""
+    from suffuse.modalities.shapes.quality import chamfer, clouds_of
+
+    size, halfway = test.shape[-1], test.shape[-1] // 2
+    known, test = np.clip(train_grids, -3, 3), test[:count]
+    flat = torch.from_numpy(known[..., :halfway].reshape(len(known), -1)).float()
+    rows, begun = [], time.perf_counter()
+    errors: dict[str, list[float]] = {
+        "model": [],
+        "best": [],
+        "nearest": [],
+        "spread": [],
+        "upper model": [],
+        "upper nearest": [],
+    }
+    for k, grid in enumerate(test):
+        real = clouds_of([grid], 1024, 1)[0]
+        made = model.complete(np.clip(grid, -3, 3).astype(np.float32), "z<0.5", n=ways, steps=12, seed=k)
+        clouds = clouds_of([m.grid for m in made if len(m.faces)], 1024, 2)
+        query = torch.from_numpy(np.clip(grid, -3, 3)[..., :halfway].reshape(1, -1)).float()
+        found = clouds_of([known[int(torch.cdist(query, flat).argmin())]], 1024, 3)[0]
+        each = torch.stack([chamfer(c, real) for c in clouds])
+        errors["model"].append(float(each.mean()))
+        errors["best"].append(float(each.min()))
+        errors["nearest"].append(float(chamfer(found, real)))
+        errors["spread"].append(
+            float(torch.stack([chamfer(a, b) for i, a in enumerate(clouds) for b in clouds[i + 1 :]]).mean())
+        )
+        top = half_of(real, True)
+        if len(top) > 20:
+            tops = [half_of(c, True) for c in clouds]
+            errors["upper model"].append(float(np.mean([float(chamfer(t, top)) if len(t) else 4.0 for t in tops])))
+            near = half_of(found, True)
+            errors["upper nearest"].append(float(chamfer(near, top)) if len(near) else 4.0)
+    seconds = (time.perf_counter() - begun) / len(test)
+    mean = {k: 1000 * float(np.mean(v)) for k, v in errors.items()}
+    floor = 1000 * float(np.mean([float(chamfer(*clouds_of([g, g], 1024, 9))) for g in test[:40]]))
+    rows = [
+        [
+            "model, mean of samples",
+            mean["model"],
+            mean["upper model"],
+            f"{100 * (1 - mean['model'] / mean['nearest']):.1f} %",
+        ],
+        [f"model, best of {ways}", mean["best"], "", f"{100 * (1 - mean['best'] / mean['nearest']):.1f} %"],
+        ["nearest training shape by the given half", mean["nearest"], mean["upper nearest"], ""],
+        ["between samples of one shape", mean["spread"], "", ""],
+        ["real against real (two draws of points)", floor, "", ""],
+    ]
+    table(
+        f"shapes_completion_{source}",
+        f"Shapes 8: completion from the lower half, {source}",
+        ["", "Chamfer x 1000, whole", "Chamfer x 1000, asked half", "below retrieval"],
+        rows,
+        f"{len(test)} held-out shapes at {size} cells, {ways} samples each, 12 network calls, 1,024 points on the meshes in the cube "
+        f"[-1, 1]^3, {len(known)} training shapes to retrieve from, {seconds:.1f} s a shape. One training seed.",
+    )
+
+
+def generation(model: Any, train_grids: np.ndarray, test: np.ndarray, source: str, count: int, seeds: int) -> None:
+    """Line 7, our side: 1-NNA and watertight meshes."""
+    from suffuse.modalities.shapes.quality import clouds_of, one_nna
+
+    real = clouds_of(test[:count], 512, 5)
+    rows = []
+    for seed in range(seeds):
+        begun = time.perf_counter()
+        made = model.sample(len(real), steps=12, seed=seed, batch=16)
+        seconds = time.perf_counter() - begun
+        closed = float(np.mean([len(m.faces) > 0 and m.mesh().is_watertight for m in made]))
+        rows.append(
+            [
+                f"model, sampling seed {seed}",
+                one_nna(clouds_of([m.grid for m in made if len(m.faces)], 512, 6), real),
+                closed,
+                seconds,
+            ]
+        )
+    chosen = np.random.default_rng(0).permutation(len(train_grids))[: len(real)]
+    rows.append(["training shapes (real against real)", one_nna(clouds_of(train_grids[chosen], 512, 7), real), "", ""])
+    table(
+        f"shapes_generation_{source}",
+        f"Shapes 7 (our side): generation, {source}",
+        ["", "1-NNA Chamfer, % (50 is best)", "watertight", "seconds"],
+        rows,
+        f"{len(real)} shapes against {len(real)} held-out ones, 512 points, 12 network calls a shape. Peers were not run.",
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("line", choices=("train", "completion", "generation"))
+    parser.add_argument("--source", choices=("solids", "chairs"), default="chairs")
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--work", type=Path, default=Path("runs"))
+    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--count", type=int, default=HELD_OUT)
+    parser.add_argument("--ways", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=3)
+    a = parser.parse_args()
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
+    if a.line == "train":
+        train(a.data, a.work, a.minutes)
+        return
+    model, known, test = load(a.source, a.data, a.work)
+    if a.line == "completion":
+        completion(model, known, test, a.source, a.count, a.ways)
+    else:
+        generation(model, known, test, a.source, a.count, a.seeds)
+
+
+if __name__ == "__main__":
+    main()
