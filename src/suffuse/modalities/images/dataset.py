@@ -66,7 +66,8 @@ def choose_size(pictures: Pictures, size: Any) -> tuple[int, int]:
         if len(pair) != 2 or not all(isinstance(s, int) and 4 <= s <= 4096 for s in pair):
             raise DataError(f"the size {size!r} must be a whole number or two (height, width), each from 4 to 4096")
         return pair
-    sizes = Counter(p.shape[:2] for p in pictures.pixels)
+    whole = pictures.pixels
+    sizes = Counter([whole.shape[1:3]] if isinstance(whole, np.ndarray) else [p.shape[:2] for p in whole])
     if len(sizes) == 1:
         return next(iter(sizes))
     side = max(4, min(LARGEST_SIDE, *(min(s) for s in sizes)))
@@ -80,6 +81,8 @@ def choose_size(pictures: Pictures, size: Any) -> tuple[int, int]:
 
 def choose_channels(pictures: Pictures) -> int:
     """1 for grey, 3 for colour, 2 or 4 with alpha; mixed grey and colour become colour, and that is told."""
+    if isinstance(pictures.pixels, np.ndarray):
+        return pictures.pixels.shape[-1]
     kinds = Counter(p.shape[-1] for p in pictures.pixels)
     channels = max(kinds)
     if 2 in kinds and 3 in kinds:
@@ -97,6 +100,9 @@ def stack(pictures: Pictures, size: Sequence[int], channels: int) -> Tensor:
     """All pictures as one uint8 tensor (N, C, H, W)."""
     count = len(pictures)
     check_memory(2 * count * channels * size[0] * size[1], f"the data set ({count} pictures of {size[0]} x {size[1]})")
+    whole = pictures.pixels
+    if isinstance(whole, np.ndarray) and whole.shape[1:] == (*size, channels):
+        return torch.from_numpy(np.ascontiguousarray(np.moveaxis(whole, -1, 1)))
     out = np.empty((count, channels, *size), dtype=np.uint8)
     names = pictures.names or [f"picture {k}" for k in range(count)]
     for k, picture in enumerate(pictures.pixels):
