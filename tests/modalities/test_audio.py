@@ -110,7 +110,7 @@ def test_long_sounds_go_in_chunks(vocoder, monkeypatch):
 
 
 def test_a_gap_is_filled_and_the_rest_is_untouched(vocoder):
-    wave = tone(300, 0.6)
+    wave = tone(300, 0.6)[:2391]  # no multiple of the hop
     made = vocoder.fill((wave, RATE), "0.25-0.30", steps=2)[0][0]
     hole = slice(1000, 1200)
     clear = np.ones(len(wave), bool)

@@ -97,11 +97,12 @@ def request(
         lengths = [len(w) for w in found] or [_asked_samples(modality, seconds)]
     frames = [s.frames_of(v) for v in lengths]
     total = max(frames)
+    span = max(lengths)
     if modality.whole:
         if total > modality.length:
             room = (modality.length - 1) * s.hop / modality.rate
             raise AskError(f"this model makes clips of at most {room:.2f} s, and {max(lengths) / modality.rate:.2f} s were asked")
-        total = modality.length
+        total, span = modality.length, max(span, (modality.length - 1) * s.hop)
     needed = n * total * (2 * s.bins + s.bands) * 4 * 16
     check_memory(needed, f"{n} samples of {total * s.hop / modality.rate:.0f} s", error=AskError)
 
@@ -110,7 +111,7 @@ def request(
     sizes, gain = torch.tensor(lengths), torch.tensor(gains, dtype=torch.float32)
     context = {"samples": sizes.expand(n)[:, None].clone(), "gain": gain.expand(n)[:, None].clone()}
     if known["wave"]:
-        padded, hole = _padded(known["wave"], (total - 1) * s.hop)
+        padded, hole = _padded(known["wave"], span)
         x["frames"], x["mel"] = (_repeat(v, n) for v in s.encode(padded))
         missing = _frames_near(hole, s).float()
         levels["frames"] = levels["mel"] = _repeat(missing[:, None], n)
@@ -131,7 +132,7 @@ def request(
     if modality.paired:
         x["noisy"], levels["noisy"] = torch.zeros_like(x["frames"]), torch.ones(n, 1, 1)
         if known["noisy"]:
-            padded, _ = _padded(known["noisy"], (total - 1) * s.hop)
+            padded, _ = _padded(known["noisy"], span)
             x["noisy"], levels["noisy"] = _repeat(s.pack(s.stft(padded)), n), torch.zeros(n, 1, 1)
         else:
             held["noisy"] = torch.ones(n, 1, 1, dtype=torch.bool)
@@ -159,9 +160,9 @@ def decode(modality: Any, fields: dict[str, Tensor], task: Task) -> list[tuple[n
         asked = asked[:, : s.bins]
     exact = modality.paired or not bool(asked.any())
     spectrum = s.unpack(fields["frames"]) if exact else polish(s, fields, asked.cpu())
-    made = s.istft(spectrum)
-    out = []
     samples, gain = task.context["samples"].reshape(-1).tolist(), task.context["gain"].reshape(-1).tolist()
+    made = s.istft(spectrum, max(max(samples), (spectrum.shape[-1] - 1) * s.hop))
+    out = []
     all_new = bool(asked.all()) and asked.shape[2] == 1 and task.start.levels["mel"].gt(0).all()
     for row, wave in enumerate(made.cpu().numpy()):
         if modality.whole and all_new:
@@ -169,7 +170,6 @@ def decode(modality: Any, fields: dict[str, Tensor], task: Task) -> list[tuple[n
         else:
             count = samples[row]
         wave = wave[:count]
-        wave = np.pad(wave, (0, count - len(wave)))
         if "known" in task.context:
             own, known = task.context["wave"][row, :count].cpu().numpy(), task.context["known"][row, :count].cpu().numpy()
             wave = _put_back(wave, own, known, modality.rate)

@@ -68,7 +68,7 @@ def speak(
 def fill(model: Any, audio: Any, at: Any = None, *, n: int = 1, seed: int = 0, **settings: Any) -> list[Sound]:
     """Fill gaps: NaN samples, and the stretches `at`: (start, end) in seconds, a list of those, or "0.3-0.4,1.2-1.3".
 
-    suffuse fill kathleen speech.wav 0.52-0.60 -o filled.wav
+    suffuse fill kathleen speech.wav --at 0.52-0.60 -o filled.wav
     """
     rate = model.modality.rate
     wave = asking.sound(audio, rate, holes=True).copy()
@@ -84,7 +84,7 @@ def fill(model: Any, audio: Any, at: Any = None, *, n: int = 1, seed: int = 0, *
 def extend(model: Any, audio: Any, cutoff: float | None = None, *, n: int = 1, seed: int = 0, **settings: Any) -> list[Sound]:
     """Add the frequencies above a cutoff (Hz; default: half the given rate) up to the model's own bandwidth.
 
-    suffuse extend kathleen telephone.wav 4000 -o wide.wav
+    suffuse extend kathleen telephone.wav --cutoff 4000 -o wide.wav
     """
     rate = model.modality.rate
     if cutoff is None:
