@@ -58,7 +58,12 @@ class Scans(LabelledGrid):
     )
     extra = "scans"
     field = "image"
-    verbs = {"segment": sugar.segment, "translate": sugar.translate, "anomaly": sugar.anomaly}
+    verbs = {
+        "segment": sugar.segment,
+        "translate": sugar.translate,
+        "anomaly": sugar.anomaly,
+        "reconstruct": sugar.reconstruct,
+    }
 
     # -- reading ---------------------------------------------------------------------------------------------------
     @classmethod

@@ -1,4 +1,4 @@
-"""What is asked of scans by name: segment, translate, anomaly. Each is a level map and a reading of the answer."""
+"""What is asked of scans by name: segment, translate, anomaly, reconstruct. Each is a level map and a reading of the answer."""
 
 from __future__ import annotations
 
@@ -117,3 +117,40 @@ def anomaly(model: Any, scan: Any, level: float = 0.4, *, repeats: int = 4, step
     return Case(
         {**case.volumes, "anomaly": map_}, case.mask, case.label, case.name, {"score": float(score[inside].mean())}
     )
+
+
+def reconstruct(
+    model: Any,
+    kspace: Any,
+    sampled: Any,
+    n: int = 1,
+    *,
+    noise: float = 0.0,
+    method: str = "pigdm",
+    given: dict[str, Any] | None = None,
+    **settings: Any,
+) -> list[Case]:
+    """n images of a 2-D scan from part of its k-space, in physical units.
+
+    kspace: (H, W) complex, the orthonormal 2-D Fourier transform of the image, anything where it was not sampled. sampled:
+    (H, W) bool. noise: deviation of the error of each real and imaginary part, in the image's units. method: "pigdm" or "ddnm".
+    """
+    from suffuse.modalities.scans.operators import KSpace
+
+    modality = model.modality
+    if len(modality.config["grid"]) != 2 or len(modality.config["channels"]) != 1:
+        raise AskError("reconstruct knows 2-D scans of one channel.")
+    if modality.config["rule"] == "volume":
+        raise AskError("reconstruct needs a model with fixed intensities; train it with intensities=LOW,HIGH.")
+    kspace, sampled = np.asarray(kspace), np.asarray(sampled, bool)
+    grid = tuple(modality.config["grid"])
+    if kspace.shape != grid or sampled.shape != grid or not sampled.any():
+        raise AskError(
+            f"k-space and its mask must have the model's grid {grid} and hold samples, not {kspace.shape} and {sampled.shape}."
+        )
+    low, high = modality.config["rule"]
+    operator = KSpace(torch.from_numpy(sampled))
+    unit = (high - low) * modality.config["std"]
+    offset = operator.apply(torch.full((1, 1, *grid), low + (high - low) * modality.config["mean"]))
+    y = torch.from_numpy(np.stack([kspace.real, kspace.imag])[None].astype(np.float32)) * operator.keep
+    return model.restore((y - offset) / unit, operator, noise=noise / unit, method=method, n=n, given=given, **settings)

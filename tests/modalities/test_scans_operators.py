@@ -1,0 +1,41 @@
+"""k-space as an operator: adjoint and inverse against their definitions, reconstruction with all of it."""
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("nibabel")
+
+from suffuse.errors import AskError  # noqa: E402
+from suffuse.modalities.scans import Scans  # noqa: E402
+from suffuse.modalities.scans.operators import KSpace, lines  # noqa: E402
+from suffuse.model import Model  # noqa: E402
+
+
+@pytest.mark.parametrize("factor", [1, 2, 4])
+def test_adjoint_and_inverse(factor):
+    operator = KSpace(lines((12, 16), factor))
+    x, y = torch.randn(3, 1, 12, 16), torch.randn(3, 2, 12, 16)
+    left, right = (operator.apply(x) * y * operator.keep).sum(), (x * operator.adjoint(y)).sum()
+    assert torch.allclose(left, right, atol=1e-3)
+    measured = operator.apply(x)
+    assert torch.allclose(operator.apply(operator.inverse(measured)), measured, atol=1e-4)
+    if factor == 1:
+        assert torch.allclose(operator.inverse(measured), x, atol=1e-5)
+    assert operator.keep[0].sum() == round(16 / factor)
+
+
+def test_reconstruction_keeps_what_was_measured(tmp_path):
+    torch.manual_seed(0)
+    images = np.random.default_rng(0).integers(0, 255, (6, 12, 12), np.uint8)
+    np.savez(tmp_path / "x.npz", train_images=images)
+    modality, _ = Scans.read(tmp_path / "x.npz", width=8)
+    model = Model.new(modality)
+    full = np.fft.fft2(images[0], norm="ortho")
+    made = model.reconstruct(full, np.ones((12, 12), bool), method="ddnm", steps=3)[0].reference.values
+    assert np.abs(made - images[0]).max() < 0.1
+    part = lines((12, 12), 2).numpy()
+    made = model.reconstruct(full * part, part, n=2, method="ddnm", steps=3)[1].reference.values
+    assert np.abs(np.fft.fft2(made, norm="ortho")[part] - full[part]).max() < 0.5
+    with pytest.raises(AskError, match="grid"):
+        model.reconstruct(full[:5], part[:5])
