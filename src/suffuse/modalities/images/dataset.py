@@ -102,7 +102,7 @@ def stack(pictures: Pictures, size: Sequence[int], channels: int) -> Tensor:
     check_memory(2 * count * channels * size[0] * size[1], f"the data set ({count} pictures of {size[0]} x {size[1]})")
     whole = pictures.pixels
     if isinstance(whole, np.ndarray) and whole.shape[1:] == (*size, channels):
-        return torch.from_numpy(np.ascontiguousarray(np.moveaxis(whole, -1, 1)))
+        return torch.from_numpy(np.array(np.moveaxis(whole, -1, 1), order="C"))
     out = np.empty((count, channels, *size), dtype=np.uint8)
     names = pictures.names or [f"picture {k}" for k in range(count)]
     for k, picture in enumerate(pictures.pixels):
