@@ -26,7 +26,7 @@ CALLS = (1, 2, 4, 8)
 class FlowMapObjective:
     """The loss of a student on a frozen teacher's trajectories, in the form the trainer takes.
 
-    teacher: the model's denoiser. calls: for each of these, one segment of each trajectory is learnt a step. points: the
+    teacher: the model's denoiser. calls: for each of these, two segments of each trajectory are learnt a step. points: the
     teacher's calls a trajectory. guidance: folded into the student where it is not 1.
     """
 

@@ -203,6 +203,8 @@ class Trainer:
                 loss.total.backward()
                 for value in denoiser.parameters():
                     value.grad = None
+                if self.device.type == "cuda":
+                    torch.cuda.synchronize(self.device)
 
             return call
 

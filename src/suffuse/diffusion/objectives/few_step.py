@@ -165,11 +165,14 @@ def _divergence(logits: Tensor, wanted: Tensor) -> Tensor:
     return (theirs.exp() * (theirs - ours).clamp(-1e4, 1e4)).sum(-1)
 
 
-def segments(calls: tuple[int, ...], length: int, step: int) -> list[tuple[int, int]]:
-    """One pair of points for each number of calls: segment `step` (mod calls) of `length` equal steps cut into that many."""
+def segments(calls: tuple[int, ...], length: int, step: int, each: int = 2) -> list[tuple[int, int]]:
+    """Pairs of points for each number of calls: of `length` equal steps cut into that many segments, `each` of these (all
+    where there are fewer), evenly apart and moving on with `step`."""
     pairs = []
     for count in calls:
         count = min(count, length)
-        k = step % count
-        pairs.append((k * length // count, (k + 1) * length // count))
+        taken = min(each, count)
+        for k in range(taken):
+            place = (step + k * count // taken) % count
+            pairs.append((place * length // count, (place + 1) * length // count))
     return pairs
