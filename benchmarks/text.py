@@ -113,9 +113,9 @@ def line_1(bench: Bench) -> tuple[list[str], Rows]:
         (EntropyBounded(0.0), 3),
         (Confidence(1.0), 3),
         (Even(), 3),
-        (Ancestral(), 512),
+        (Ancestral(), 256),
     ):
-        x = torch.zeros(200_000, 3, dtype=torch.int64)
+        x = torch.zeros(100_000, 3, dtype=torch.int64)
         task = toy.Task({"text": x}, toy.Start({}))
         out = sample(toy.exact(toy.law()), toy.JOINT, task, Clock(steps, order=order), random=Random(0))["text"]
         found = torch.bincount((out * torch.tensor([9, 3, 1])).sum(1), minlength=27).double() / len(out)

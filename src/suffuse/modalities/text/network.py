@@ -6,8 +6,26 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from suffuse.networks.layers import LevelEmbedding
+from suffuse.networks.layers import LevelEmbedding, attention_bias
 from suffuse.networks.transformer import TokenTransformer
+
+
+class Nearby(nn.Module):
+    """Mixes each channel over the `width` nearest tokens (a depthwise convolution that starts at zero), so that neighbours are
+    seen from the first step of training: attention takes long to learn n-grams."""
+
+    def __init__(self, dim: int, width: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(width, dim))
+
+    def forward(self, h: Tensor) -> Tensor:
+        """(B, L, dim) to (B, L, dim); outside the text there are zeros."""
+        width, length = len(self.weight), h.shape[1]
+        padded = F.pad(h, (0, 0, width // 2, width // 2))
+        out = padded[:, :length] * self.weight[0].to(h.dtype)
+        for i in range(1, width):
+            out = out + padded[:, i : i + length] * self.weight[i].to(h.dtype)
+        return out
 
 
 class TextNetwork(nn.Module):
@@ -19,6 +37,7 @@ class TextNetwork(nn.Module):
     streams: tokens of several voices in turn; each voice has an embedding. 0: one stream.
     levels: condition on the noise level of each token. A masked token says its own level, so masked text needs none
       (Ou et al. 2024; Zheng et al. 2024), other priors do.
+    nearby: width of the local mixing before each block; 0: none.
     Input and output embeddings are one table; `rank` below dim factorises it (classes x rank, rank x dim).
     """
 
@@ -34,6 +53,7 @@ class TextNetwork(nn.Module):
         anchored: bool = False,
         streams: int = 0,
         levels: bool = False,
+        nearby: int = 7,
     ):
         super().__init__()
         self.classes, self.length = classes, length
@@ -53,6 +73,7 @@ class TextNetwork(nn.Module):
                 nn.init.normal_(table.weight, std=0.3)
         self.level = LevelEmbedding(dim) if levels else None
         self.body = TokenTransformer(dim, depth, heads, cond=dim if levels else None)
+        self.nearby = nn.ModuleList(Nearby(dim, nearby) for _ in range(depth if nearby else 0))
 
     def embed(self, tokens: Tensor, exists: Tensor | None) -> Tensor:
         """(B, L) tokens to (B, L, dim)."""
@@ -72,6 +93,18 @@ class TextNetwork(nn.Module):
         """(B, L, dim) to (B, L, classes)."""
         h = h if self.narrow is None else self.narrow(h)
         return F.linear(h, self.embedding.weight[: self.classes].to(h.dtype), self.bias.to(h.dtype))
+
+    def blocks(self, h: Tensor, cond: Tensor | None, exists: Tensor | None, at: Tensor) -> Tensor:
+        """The transformer, with local mixing of the text tokens before each block."""
+        rotary, bias = self.body.rotation(h.shape[1], at, h.device), attention_bias(exists, None)
+        real = None if exists is None else exists.unsqueeze(-1).to(h.dtype)
+        skip = 0 if self.label is None else 1
+        for i, block in enumerate(self.body.blocks):
+            if self.nearby:
+                text = F.rms_norm(h, h.shape[-1:]) if real is None else F.rms_norm(h, h.shape[-1:]) * real
+                h = h + F.pad(self.nearby[i](text[:, skip:]), (0, 0, skip, 0))
+            h = block(h, cond, rotary, bias)
+        return self.body.norm(h) if cond is None else self.body.norm(h, cond)[0]
 
     def forward(
         self,
@@ -96,7 +129,7 @@ class TextNetwork(nn.Module):
             at = torch.cat([at[:1] - 1, at])
             exists = None if exists is None else F.pad(exists, (1, 0), value=True)
             cond = None if cond is None else F.pad(cond, (0, 0, 1, 0))
-        h = self.body(h, cond, exists, at)
+        h = self.blocks(h, cond, exists, at)
         if self.label is None:
             return {"text": self.logits(h)}
         return {"text": self.logits(h[:, 1:]), "label": self.label_head(h[:, :1])}
