@@ -44,8 +44,13 @@ def train(
     if start_from is not None:
         model = start_from if isinstance(start_from, Model) else load(start_from)
         if modality and model.modality.name != modality:
-            raise AskError(f"cannot go on from a {model.modality.name} model with {modality} data")
-        data = model.modality.dataset(source, **(read or {}))
+            made, data = kind.adopt(model.modality, source, **(read or {}))
+            torch.manual_seed(seed)
+            fresh = Model.new(made)
+            made.inherit(fresh.denoiser.network, model.denoiser.network)
+            model = fresh
+        else:
+            data = model.modality.dataset(source, **(read or {}))
     else:
         made, data = kind.read(source, **(read or {}))
         torch.manual_seed(seed)

@@ -62,6 +62,15 @@ class Modality(ABC):
     def dataset(self, source: Any, **options: Any) -> Dataset:
         """Read more data of the kind this instance was made for (same shapes, classes, scaling)."""
 
+    @classmethod
+    def adopt(cls, other: Modality, source: Any, **options: Any) -> tuple[Modality, Dataset]:
+        """Read training data for a model that starts from the weights of a model of another modality, `other`."""
+        raise AskError(f"cannot go on from a {other.name} model with {cls.name} data")
+
+    def inherit(self, network: nn.Module, other: nn.Module) -> None:
+        """Put the weights of another modality's network into a new one (after `adopt`)."""
+        raise NotImplementedError(f"{self.name} takes over no weights")
+
     # -- the model's parts --------------------------------------------------------------------------------------
     @abstractmethod
     def joint(self) -> Joint:

@@ -303,8 +303,10 @@ class Scans(LabelledGrid):
         return windows_of(self)(denoiser)
 
     def _given_cases(self, thing: Any, rest: dict[str, Any]) -> list[Case]:
-        if isinstance(thing, np.ndarray) and thing.ndim == len(self.config["grid"]):
-            thing = Volume(thing, np.array(self.config["affine"]), name="array")
+        if isinstance(thing, np.ndarray):
+            thing = [thing] if thing.ndim == len(self.config["grid"]) else list(thing)
+        if isinstance(thing, (list, tuple)):
+            thing = [_as_volume(one, self.config) for one in thing]
         found = [] if thing is None else list(cases(thing))
         if not rest:
             return found

@@ -71,11 +71,12 @@ class Video(LabelledGrid):
         moving: int | None = None,
         width: int = 64,
         patch: int | None = None,
+        network: dict[str, Any] | None = None,
     ) -> tuple[Video, Rows]:
         """frames: length of the clips the model sees. size: height (and width, as H,W) they are shrunk to. every: take each
         k-th frame. limit: at most so many clips. attributes: names of the columns of labels. moving: make so many films of
         moving digits from a folder of MNIST's idx files instead of reading films. width,
-        patch: of the network's first resolution."""
+        patch: of the network's first resolution; network: all settings of the frame network instead."""
         high, wide = _size(size)
         if frames < 2:
             raise DataError("a clip needs at least 2 frames; single frames are images.")
@@ -96,9 +97,30 @@ class Video(LabelledGrid):
             patch=int(patch or (4 if min(high, wide) >= 32 else 2)),
             fps=round(float(np.median([c.fps for c in clips])) / every, 4),
         )
+        if network:
+            made.config["network"] = dict(network)
         stored, labels = made._tensors(clips)
         made.config |= learn_scale(stored)
         return made, Rows(made, stored, labels)
+
+    @classmethod
+    def adopt(cls, other: Any, source: Any, **options: Any) -> tuple[Video, Rows]:
+        """Reads films for a model that starts from the weights of an image model: its size, network and scaling."""
+        from suffuse.modalities.video import inflation
+
+        made, data = cls.read(source, **{**options, **inflation.reading(other)})
+        if made.config["channels"] != other.config["channels"]:
+            raise AskError(
+                f"the films have {made.config['channels']} channels and the image model {other.config['channels']}."
+            )
+        made.config |= inflation.like(other)
+        return made, data
+
+    def inherit(self, network: nn.Module, other: nn.Module) -> None:
+        """Puts an image network's weights into a new network of this modality."""
+        from suffuse.modalities.video import inflation
+
+        inflation.take_over(network, other)
 
     def dataset(
         self, source: Any, *, limit: int | None = None, moving: int | None = None, attributes: Any = None
@@ -124,14 +146,8 @@ class Video(LabelledGrid):
         from suffuse.networks.inflate import InflatedUNet
 
         channels, first = self.config["channels"], self.config["width"]
-        backbone = InflatedUNet(
-            channels + 1,
-            channels,
-            widths=(first, 2 * first),
-            patch=self.config["patch"],
-            condition=128,
-            level_channel=channels,
-        )
+        settings = self.config.get("network") or {"widths": [first, 2 * first], "patch": self.config["patch"]}
+        backbone = InflatedUNet(channels + 1, channels, condition=128, level_channel=channels, **settings)
         return GridNetwork(
             backbone,
             {"clip": channels},
