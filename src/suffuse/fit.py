@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -37,6 +39,7 @@ def train(
     """
     import torch
 
+    from suffuse.training.feed import training_data
     from suffuse.training.recipe import Recipe
     from suffuse.training.trainer import Trainer
 
@@ -50,7 +53,7 @@ def train(
             made.inherit(fresh.denoiser.network, model.denoiser.network)
             model = fresh
         else:
-            data = model.modality.dataset(source, **(read or {}))
+            data = training_data(model.modality, source, read)
     else:
         made, data = kind.read(source, **(read or {}))
         torch.manual_seed(seed)
@@ -69,6 +72,7 @@ def train(
         model.denoiser,
         settings,
         None if folder is None else folder / "training",
+        preview=None if folder is None else Preview(model, folder / "training"),
         resume=resume,
         progress=progress,
         tell=tell,
@@ -87,6 +91,30 @@ def train(
     if folder is not None and trainer.main:
         model.save(folder)
     return model
+
+
+class Preview:
+    """What the model makes so far, as a picture `preview.png`, as long as that takes little of the run.
+
+    Called with the step while the model holds its averaged weights.
+    """
+
+    first = 20.0
+    """Seconds before the first picture."""
+    share = 0.03
+    """Share of the time so far that pictures may have taken."""
+
+    def __init__(self, model: Model, folder: Path, count: int = 16):
+        self.model, self.folder, self.count = model, folder, count
+        self.begun, self.spent = time.perf_counter(), 0.0
+
+    def __call__(self, step: int) -> None:
+        start = time.perf_counter()
+        if start - self.begun < self.first or self.spent > self.share * (start - self.begun):
+            return
+        with contextlib.suppress(NotImplementedError):
+            self.model.modality.show(self.model.sample(self.count), self.folder / "preview.png")
+        self.spent += time.perf_counter() - start
 
 
 def _task_weights(modality: Modality, tasks: Iterable[str] | dict[str, float]) -> dict[str, float]:

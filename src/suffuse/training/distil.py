@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import copy
-import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from suffuse.diffusion.guidance import ClassifierFree
 from suffuse.diffusion.objectives.few_step import flow_map_loss, follow, question, segments
@@ -16,6 +13,7 @@ from suffuse.diffusion.process import Joint, full_levels
 from suffuse.diffusion.random import Random
 from suffuse.diffusion.state import Batch, Start, Task
 from suffuse.errors import AskError
+from suffuse.training.feed import training_data
 from suffuse.training.recipe import Recipe
 from suffuse.training.trainer import Trainer
 
@@ -103,7 +101,7 @@ def distill(
         raise AskError("This model is distilled already; distil the model that it was made from.")
     if not calls or any(isinstance(c, bool) or not isinstance(c, int) or c < 1 or points % c for c in calls):
         raise AskError(f"points {points} must be a whole multiple of each number of calls, which are {calls}.")
-    data = source if hasattr(source, "batch") and hasattr(source, "__len__") else _read(model.modality, source, read)
+    data = source if hasattr(source, "batch") and hasattr(source, "__len__") else training_data(model.modality, source, read)
     weight = model.settings["guidance"] if guidance is None else guidance
     student = copy.deepcopy(model.denoiser)
     student.flow_map = True
@@ -141,12 +139,3 @@ def distill(
     if folder is not None and trainer.main:
         made.save(folder)
     return made
-
-
-def _read(modality: Any, source: Any, read: dict[str, Any] | None) -> Any:
-    """The training part of a source."""
-    options = dict(read or {})
-    if "split" in inspect.signature(modality.dataset).parameters:
-        options.setdefault("split", "train")
-    with torch.no_grad():
-        return modality.dataset(source, **options)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from suffuse.diffusion.random import Random
 from suffuse.diffusion.state import Batch
-from suffuse.modalities.contract import Dataset
+from suffuse.modalities.contract import Dataset, Modality
 
 
 class Order:
@@ -88,3 +90,11 @@ class Feed:
         if self._thread is not None:
             self._thread.shutdown(wait=True, cancel_futures=True)
         self._thread = self._ahead = None
+
+
+def training_data(modality: Modality, source: Any, read: dict[str, Any] | None = None) -> Dataset:
+    """More data for a model that exists: the training part of `source`, where the modality tells parts apart."""
+    options = dict(read or {})
+    if "split" in inspect.signature(modality.dataset).parameters:
+        options.setdefault("split", "train")
+    return modality.dataset(source, **options)
