@@ -4,7 +4,7 @@
     python benchmarks/molecules.py generate scaffolds speed conformers properties --model qm9 -o runs/qm9
 
 Every part writes benchmarks/results/molecules_PART.md. --model and --model3d name zoo models or folders. FCD is
-fcd-torch's (ChemNet; its weights ship with it), which is no dependency of suffuse: install it with `pip install --no-deps fcd_torch`.
+fcd-torch's (ChemNet; its weights ship with it), which is no dependency of suffuse: `pip install --no-deps fcd_torch` brings it.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ def about(model: suffuse.Model) -> str:
     recipe = model.notes.get("recipe", {})
     size = sum(p.numel() for p in model.denoiser.parameters())
     return (
-        f"One seed; trained for {recipe.get('minutes')} CPU minutes on one thread of a shared machine ({model.notes.get('steps')} steps of "
-        f"{recipe.get('batch')}, {size:,} parameters). No correction of any kind."
+        f"One seed; trained for {recipe.get('minutes')} CPU minutes on one thread of a shared machine "
+        f"({model.notes.get('steps')} steps of {recipe.get('batch')}, {size:,} parameters). No correction of any kind."
     )
 
 
@@ -98,7 +98,7 @@ def generate(asked: argparse.Namespace) -> None:
         if asked.fcd:
             row["FCD"] = fcd(smiles, reference)
         rows.append(row | {"seconds": spent, "CPU seconds": used})
-    text = f"{about(model)} {asked.count:,} samples; FCD against {len(reference):,} training molecules, novelty against all 100,000."
+    text = f"{about(model)} {asked.count:,} samples; FCD against {len(reference):,} training molecules, novelty against all of them."
     table(RESULTS / f"molecules_generate{asked.tag}.md", "QM9 in 2-D", text, rows)
 
 
@@ -163,8 +163,8 @@ def properties(asked: argparse.Namespace) -> None:
             }
         )
     text = (
-        f"{about(model)} Predictions for {len(held):,} held-out molecules from their graph alone (Debye, Hartree). The last rows: distance "
-        "of the computed logP of molecules made for a value from that value, beside molecules made for none."
+        f"{about(model)} Predictions for {len(held):,} held-out molecules from their graph alone (Debye, Hartree). Last rows: "
+        "distance of the computed logP of molecules made for a value from that value, beside molecules made for none."
     )
     table(RESULTS / "molecules_properties.md", "Properties", text, rows)
 
@@ -217,8 +217,8 @@ def conformers(asked: argparse.Namespace) -> None:
     placed = spatial.conformers(known, samples=1, steps=20, batch=100)
     row("made in 2-D (30 calls), then placed (20 calls)", placed, None, time.perf_counter() - begun)
     text = (
-        f"{about(spatial)} RMSD of heavy atoms to the one reference geometry (DFT), best over symmetries. Of {count} molecules made in "
-        f"2-D, {len(good)} were valid and in one part and {len(known)} could be placed (no larger, and of known atom kinds); "
+        f"{about(spatial)} RMSD of heavy atoms to the one reference geometry (DFT), best over symmetries. Of {count} molecules "
+        f"made in 2-D, {len(good)} were valid and in one part and {len(known)} could be placed (no larger, and of known atom kinds); "
         f"{len(set(known))} of these are distinct. Stability by EDM's bond tables."
     )
     table(RESULTS / "molecules_conformers.md", "QM9 in 3-D", text, rows)

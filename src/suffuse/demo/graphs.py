@@ -9,8 +9,8 @@ from suffuse.demo.report import Report
 
 INTRO = (
     "Cell graphs of tumour tissue: nodes are cells with their phenotype, edges join neighbours, and each graph has a class, "
-    "low or high content of tertiary lymphoid structures (ConStruct, Madeira et al. 2024, MIT). One small model, <code>tissue</code>, "
-    "makes phenotypes, edges and class together."
+    "low or high content of tertiary lymphoid structures (ConStruct, Madeira et al. 2024, MIT). One small model, "
+    "<code>tissue</code>, makes phenotypes, edges and class together."
 )
 
 

@@ -1,0 +1,112 @@
+"""Trains and packs the graph and molecule models that ship: `qm9`, `qm9-3d`, `tissue`.
+
+    python benchmarks/qm9.py --data DIR -o runs/qm9 --sdf 40000                    # once, for qm9 and qm9-3d
+    python benchmarks/zoo_graphs.py train qm9 --data DIR --work runs --minutes 10   # resumes when repeated
+    python benchmarks/zoo_graphs.py pack qm9 --data DIR --work runs                # card, samples, 16-bit weights
+
+`train` is `suffuse.train` with the settings below; `pack` writes src/suffuse/zoo/NAME.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import graphs as graph_sets
+import pandas as pd
+
+import suffuse
+from suffuse.storage import ZOO
+
+QM9 = "QM9 (Ramakrishnan, Dral, Rupp & von Lilienfeld 2014, doi 10.1038/sdata.2014.22), from the files of qm9pack 1.0.3"
+QM9_LICENCE = "public data, cite the paper; the package's files are MIT"
+MODELS: dict[str, dict[str, Any]] = {
+    "qm9": {
+        "modality": "molecules",
+        "read": {"properties": "dipole,gap,logp", "width": 128, "edge_width": 48, "layers": 5},
+        "data": f"{QM9}; 100,000 molecules, dipole in Debye, gap in Hartree, logP by RDKit",
+        "licence": QM9_LICENCE,
+    },
+    "qm9-3d": {
+        "modality": "molecules",
+        "read": {"coordinates": True, "width": 96, "edge_width": 40, "layers": 5, "sets": 16},
+        "tasks": {"place": 0.8, "generate": 0.2},
+        "data": f"{QM9}; 37,884 molecules with hydrogens and coordinates in Angstrom",
+        "licence": QM9_LICENCE,
+    },
+    "tissue": {
+        "modality": "graphs",
+        "read": graph_sets.SETS["tissue"]["read"],
+        "data": "cell graphs with low and high TLS content of ConStruct (Madeira et al. 2024), 256 for training",
+        "licence": "MIT, https://github.com/manuelmlmadeira/ConStruct",
+    },
+}
+RECIPE = {"optimiser": "muon", "compile": False, "average": 0.03}
+
+
+def source(name: str, asked: argparse.Namespace) -> Any:
+    """The training data of a model."""
+    if name == "tissue":
+        return graph_sets.load(asked.data, "tissue")["train"]
+    return asked.work / "qm9" / ("train.sdf" if name == "qm9-3d" else "train.csv")
+
+
+def train(name: str, asked: argparse.Namespace) -> None:
+    about = MODELS[name]
+    suffuse.train(
+        source(name, asked),
+        about["modality"],
+        minutes=asked.minutes,
+        output=asked.work / "zoo" / name,
+        resume=True,
+        tasks=about.get("tasks"),
+        read=about["read"],
+        tell=lambda line: print(line, flush=True),
+        **RECIPE,
+    )
+
+
+def pack(name: str, asked: argparse.Namespace) -> None:
+    """Copy the model with 16-bit weights, its card, its recipe and a few real samples that it has not seen."""
+    model = suffuse.load(asked.model or asked.work / "zoo" / name)
+    about, folder = MODELS[name], ZOO / name
+    model.notes |= {"data": about["data"], "licence": about["licence"]}
+    model.save(folder, half=True)
+    recipe = model.notes["recipe"] | {"modality": about["modality"], "read": about["read"]}
+    recipe["command"] = f"python benchmarks/zoo_graphs.py train {name} --minutes {recipe['minutes']:g}"
+    (folder / "recipe.json").write_text(json.dumps(recipe, indent=1) + "\n")
+    samples = folder / "samples"
+    samples.mkdir(exist_ok=True)
+    if name == "tissue":
+        found = [g for kind in (0, 40) for g in graph_sets.tissue(asked.data, "test")[kind : kind + 16]]
+        with gzip.GzipFile(samples / "test.json.gz", "wb", mtime=0) as file:
+            file.write(json.dumps(found, separators=(",", ":")).encode())
+        words = "32 graphs of the test split of ConStruct's TLS data, MIT, https://github.com/manuelmlmadeira/ConStruct"
+    else:
+        held = pd.read_csv(asked.work / "qm9" / "held.csv").iloc[-256:]
+        (samples / "held.smi").write_text("\n".join(held.smiles) + "\n")
+        if name == "qm9":
+            (samples / "held.json").write_text(json.dumps(held.iloc[:128].to_dict("records"), indent=0) + "\n")
+        words = f"Molecules held out of training. {QM9} (MIT). The data itself is public: cite the paper."
+    (samples / "ATTRIBUTION.txt").write_text(words + "\n")
+    print(name, sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()), "bytes")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("verb", choices=["train", "pack"])
+    parser.add_argument("names", nargs="+", choices=list(MODELS))
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--work", type=Path, default=Path("runs"))
+    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--model", type=Path, help="pack this folder instead of the one that `train` wrote")
+    asked = parser.parse_args()
+    for name in asked.names:
+        {"train": train, "pack": pack}[asked.verb](name, asked)
+
+
+if __name__ == "__main__":
+    main()
