@@ -98,7 +98,9 @@ def generate(asked: argparse.Namespace) -> None:
         if asked.fcd:
             row["FCD"] = fcd(smiles, reference)
         rows.append(row | {"seconds": spent, "CPU seconds": used})
-    text = f"{about(model)} {asked.count:,} samples; FCD against {len(reference):,} training molecules, novelty against all of them."
+    text = (
+        f"{about(model)} {asked.count:,} samples; FCD against as many training molecules, novelty against all of them."
+    )
     table(RESULTS / f"molecules_generate{asked.tag}.md", "QM9 in 2-D", text, rows)
 
 
@@ -217,8 +219,8 @@ def conformers(asked: argparse.Namespace) -> None:
     placed = spatial.conformers(known, samples=1, steps=20, batch=100)
     row("made in 2-D (30 calls), then placed (20 calls)", placed, None, time.perf_counter() - begun)
     text = (
-        f"{about(spatial)} RMSD of heavy atoms to the one reference geometry (DFT), best over symmetries. Of {count} molecules "
-        f"made in 2-D, {len(good)} were valid and in one part and {len(known)} could be placed (no larger, and of known atom kinds); "
+        f"{about(spatial)} RMSD of heavy atoms to the one reference geometry (DFT), best over symmetries. Of {count} made "
+        f"in 2-D, {len(good)} were valid and in one part and {len(known)} could be placed (no larger, and of known atom kinds); "
         f"{len(set(known))} of these are distinct. Stability by EDM's bond tables."
     )
     table(RESULTS / "molecules_conformers.md", "QM9 in 3-D", text, rows)

@@ -68,6 +68,20 @@ def test_files_round_trip(tmp_path, ending, directed):
         assert same(again.graph_of(data.record(k)), graph)
 
 
+def test_training_batches_are_of_one_size_and_fair():
+    graphs = [nx.path_graph(n) for n in range(2, 42)]
+    _, data = Graphs.read(graphs, **TINY)
+    assert data.bucketed
+    exact = data.batch(torch.arange(3, 9)).context["sizes"][:, 0]
+    assert exact.tolist() == list(range(5, 11))
+    counts = np.zeros(42)
+    for first in range(40):
+        sizes = data.batch(torch.tensor([first, 3, 30, 7])).context["sizes"][:, 0].numpy()
+        counts[sizes] += 1
+        assert np.ptp(sizes) == 3 or first > 36
+    assert set(counts[2:]) == {4}
+
+
 def test_edge_list(tmp_path):
     path = tmp_path / "net.edgelist"
     path.write_text("# proteins\nA B binds\nB,C cuts\nC D binds\n")

@@ -155,9 +155,9 @@ class NodeEdgeModality(Modality):
         batch = 256 if self.largest <= 12 else 64 if self.largest <= 32 else 16
         return {"batch": batch, "learning_rate": 2e-3, "sampling": {"steps": 20, "guidance": 1.0}}
 
-    def data(self, records: Sequence[Record]) -> GraphData:
-        """A data set of graphs that are encoded already."""
-        return GraphData(records, self.directed, self.with_nodes, self.property_classes, self.dims)
+    def data(self, records: Sequence[Record], bucketed: bool = False) -> GraphData:
+        """A data set of graphs that are encoded already. bucketed: for training, see `GraphData`."""
+        return GraphData(records, self.directed, self.with_nodes, self.property_classes, self.dims, bucketed)
 
     # -- asking -------------------------------------------------------------------------------------------------
     def draw_sizes(self, index: Tensor, at_least: int = 1) -> np.ndarray:

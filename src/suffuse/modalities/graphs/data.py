@@ -47,14 +47,28 @@ def dense_edges(record: Record, n: int, directed: bool) -> np.ndarray:
 
 
 class GraphData:
-    """Graphs at random access; a batch is padded to its largest graph."""
+    """Graphs at random access; a batch is padded to its largest graph.
+
+    bucketed: for training. Random indices are answered with graphs of about one size: the window of the size-sorted data that
+    starts at the first index (and wraps round), so that every graph is still seen equally often and little is padding.
+    Consecutive indices are always answered as they are.
+    """
 
     def __init__(
-        self, records: Sequence[Record], directed: bool, with_nodes: bool, classes: dict[str, int], dims: int = 0
+        self,
+        records: Sequence[Record],
+        directed: bool,
+        with_nodes: bool,
+        classes: dict[str, int],
+        dims: int = 0,
+        bucketed: bool = False,
     ):
         """classes: property name -> number of classes, 0 for a number. with_nodes: hand out the field `nodes`."""
         self.directed, self.with_nodes, self.classes, self.dims = directed, with_nodes, classes, dims
         self.sizes = np.array([len(r) for r in records], np.int64)
+        self._by_size = np.argsort(self.sizes, kind="stable")
+        self._rank = np.argsort(self._by_size)
+        self.bucketed = bucketed and len(records) > 0 and self.sizes.max() > 1.15 * self.sizes.mean()
         self._node_start = np.concatenate([[0], np.cumsum(self.sizes)])
         self._pair_start = np.concatenate([[0], np.cumsum([len(r.pairs) for r in records])])
         self._nodes = np.concatenate([r.nodes for r in records]).astype(np.int16)
@@ -76,6 +90,8 @@ class GraphData:
 
     def batch(self, indices: Tensor) -> Batch:
         rows = indices.numpy()
+        if self.bucketed and len(rows) > 1 and (np.diff(rows) != 1).any():
+            rows = self._by_size[(self._rank[rows[0]] + np.arange(len(rows))) % len(self)]
         sizes = self.sizes[rows]
         n, count = int(sizes.max()), len(rows)
         edges = np.zeros((count, pair_total(n, self.directed)), np.int64)

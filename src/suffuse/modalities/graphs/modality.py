@@ -118,7 +118,7 @@ class Graphs(NodeEdgeModality):
         )
         config["network"] = {k: int(v) for k, v in network.items() if v is not None}
         made = cls(**config)
-        return made, made.data(records)
+        return made, made.data(records, bucketed=True)
 
     def dataset(self, source: Any, *, split: str | None = None, **options: Any) -> GraphData:
         found = reading.graphs(source, split=split, label=self.config.get("label") or "label", **options)

@@ -119,7 +119,7 @@ class Molecules(NodeEdgeModality):
         config |= marginals(records, len(kinds), len(encoding.ORDERS), False)
         config["network"] = {k: int(v) for k, v in network.items() if v is not None}
         made = cls(**config)
-        return made, made.data(records)
+        return made, made.data(records, bucketed=True)
 
     @property
     def kinds(self) -> dict[str, int]:
