@@ -139,7 +139,7 @@ class Audio(Modality):
         if self.paired:
             fields["noisy"] = Gaussian()
         fields |= {name: Categorical(len(known)) for name, known in self.classes.items()}
-        weights = {"frames": 0.5, "mel": 1.0} if self.classes else {"mel": 0.3}
+        weights = {"frames": 0.4, "mel": 1.0} if self.classes else {"mel": 0.3}
         return Joint(fields, weights | {name: 0.05 for name in self.classes})
 
     def network(self) -> nn.Module:
@@ -156,7 +156,7 @@ class Audio(Modality):
         if self.paired:
             return {"denoise": 0.8, "vocode": 0.2}
         if self.classes:
-            return {"label": 0.4, "vocode": 0.3, "generate": 0.1, "fill": 0.1, "extend": 0.05, "classify": 0.05}
+            return {"label": 0.5, "vocode": 0.2, "generate": 0.1, "fill": 0.1, "extend": 0.05, "classify": 0.05}
         return {"vocode": 0.7, "fill": 0.2, "extend": 0.1}
 
     def start(self, task: str, batch: Batch, random: Random, step: int) -> Start:
