@@ -52,7 +52,7 @@ class SeriesNetwork(nn.Module):
             self.blend[2].weight.mul_(0.1)
             self.blend[2].bias.copy_(torch.tensor([2.0, 0.0, -1.0, 0.0, *[0.0] * many, math.log(0.5)]))
         given = 18 + 2 * many + calendar + known + static + extra
-        self.body = AxialTransformer(given, 7, nodes=nodes > 1, node_bias=node_bias, **sizes)
+        self.body = AxialTransformer(given, 10, nodes=nodes > 1, node_bias=node_bias, **sizes)
         self._memo: tuple[list[Tensor], tuple] | None = None
 
     def forward(self, x: dict, levels: dict, context: dict, targets: dict | None = None) -> dict:
@@ -78,7 +78,9 @@ class SeriesNetwork(nn.Module):
         unknown = ~known
         clock = torch.where(level > 0, level, torch.ones_like(level)).flatten(1).amin(1)
         own = [residual * unknown, level, level - clock[:, None, None], unknown.to(value.dtype)]
-        noisy = torch.stack(own + contrasts(value, sin), -1)
+        active = unknown & (level <= clock[:, None, None] + 1e-6)
+        shifts = pooled(value - cos * blend, cos, sin, scale, active)
+        noisy = torch.stack(own + contrasts(value, sin) + shifts, -1)
         target = None
         if targets is not None:
             after = targets["series"].to(value.dtype).expand(value.shape)
@@ -171,6 +173,21 @@ def contrasts(value: Tensor, noise: Tensor) -> list[Tensor]:
     edge = torch.zeros_like(value[..., :1])
     mean = (value - value.mean(1, keepdim=True)) / (FLOOR + noise)
     return [torch.cat([edge, apart], -1), torch.cat([apart, edge], -1), torch.asinh(mean)]
+
+
+def pooled(residual: Tensor, alpha: Tensor, sigma: Tensor, scale: Tensor, active: Tensor) -> list[Tensor]:
+    """The shift of the residual that entries share, per node, per time, and over all: its posterior mean, in units of its
+    deviation, if it were the same for all of them. Averages see far below the noise of a single entry."""
+    weight = active.to(residual.dtype)
+    answer = []
+    for axes in ((2,), (1,), (1, 2)):
+        count = weight.sum(axes, keepdim=True)
+        m, a, s, d = (
+            (t * weight).sum(axes, keepdim=True) / count.clamp(min=1) for t in (residual, alpha, sigma, scale)
+        )
+        shift = d * a * m / (d**2 * a**2 + s**2 / count.clamp(min=1)).clamp(min=1e-8)
+        answer.append((shift * (count > 0)).clamp(-8, 8).expand_as(residual))
+    return answer
 
 
 def same(old: list[Tensor], new: list[Tensor]) -> bool:
