@@ -9,7 +9,7 @@ import suffuse
 from suffuse.diffusion.random import Random
 from suffuse.diffusion.state import Start
 from suffuse.errors import AskError, DataError
-from suffuse.modalities.series import Series, tasks
+from suffuse.modalities.series import Series, conformal, tasks
 from suffuse.modalities.series.baseline import baseline
 from suffuse.modalities.series.modality import series_grid
 from suffuse.modalities.series.network import SeriesNetwork, first_rows, pooled
@@ -280,3 +280,35 @@ def test_the_grid_begins_where_a_shared_level_is_decided():
     ratio = torch.tan(clock**2 * torch.pi / 2)
     assert clock[0] == 1 and clock[-1] == 0 and (torch.diff(clock) < 0).all()
     assert 8 < ratio[1] < 40 and abs(ratio[-2] - 0.02) < 1e-6
+
+
+def test_conformal_factors_of_too_narrow_a_gaussian():
+    """Draws of half the right width need a factor of 2 at every level."""
+    rng = np.random.default_rng(0)
+    centre = rng.normal(size=6000)
+    truth = centre + rng.normal(size=6000)
+    pairs = conformal.factors(centre + 0.5 * rng.normal(size=(400, 6000)), truth)
+    np.testing.assert_allclose([f for _, f in pairs], 2, rtol=0.08)
+    rows = conformal.report(centre + 0.5 * rng.normal(size=(400, 6000)), truth, pairs)
+    for row in rows:
+        assert row["coverage_conformal"] == pytest.approx(row["level"], abs=0.03) and row["coverage"] < row["level"]
+    with pytest.raises(DataError, match="too few"):
+        conformal.factors(centre[None, :5], truth[:5])
+
+
+def test_calibrating_a_model(model):
+    with pytest.raises(AskError, match="no conformal correction"):
+        model.forecast(waves(), 3, conformal=True)
+    table = model.calibrate(waves(), n=20)
+    assert set(table.task) == {"impute", "forecast"} and table.coverage_conformal.between(0, 1).all()
+    plain, fixed = (model.forecast(waves(), 3, n=20, conformal=c) for c in (False, True))
+    factor = dict(map(tuple, model.settings["conformal"]["forecast"]))[0.9]
+    widths = [t["q0.95"] - t["q0.05"] for t in (plain, fixed)]
+    np.testing.assert_allclose(widths[1], factor * widths[0], rtol=1e-6)
+    np.testing.assert_allclose(plain["q0.5"], fixed["q0.5"])
+
+
+def test_evaluate_gives_scores_beside_simple_methods(model):
+    figures = model.evaluate(waves(), windows=6, n=20)
+    assert {"impute_crps", "impute_crps_simple", "forecast_crps", "forecast_coverage90"} <= set(figures)
+    assert 0 < figures["impute_crps"] < 1.2 * figures["impute_crps_simple"]

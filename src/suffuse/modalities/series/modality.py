@@ -38,6 +38,7 @@ class Series(Modality):
         "at": verbs.at,
         "anomaly": verbs.anomaly,
         "cross_validation": verbs.cross_validation,
+        "calibrate": verbs.calibrate,
     }
 
     # -- reading ------------------------------------------------------------------------------------------------

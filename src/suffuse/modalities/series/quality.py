@@ -56,6 +56,24 @@ def original(window: Any, config: dict[str, Any]) -> np.ndarray:
     return scaling.backward(window.values * window.scale + window.centre, config["transform"])
 
 
+def questions(
+    pieces: list[Any], task: str, config: dict[str, Any], share: float, rng: np.random.Generator
+) -> tuple[list[Record], list[np.ndarray]]:
+    """(records with entries hidden, truths (N, T) that are NaN elsewhere) for task "impute" or "forecast"."""
+    records, truths = [], []
+    for piece in pieces:
+        truth = original(piece, config)
+        size = truth.shape[1]
+        hidden = np.zeros(truth.shape, bool)
+        if task == "forecast":
+            hidden[:, size - config["horizon"] :] = True
+        else:
+            hidden = hide_blocks(truth.shape, share, rng, (2, max(2, size // 4)))
+        records.append(Record(piece.id, piece.times, np.where(hidden, np.nan, truth)))
+        truths.append(np.where(hidden, truth, np.nan))
+    return records, truths
+
+
 def evaluate(
     model: Any,
     modality: Any,
@@ -78,25 +96,19 @@ def evaluate(
     pieces = [p for p in pieces if len(p.times) > config["horizon"] + 1]
     figures: dict[str, float] = {}
     for task in ("impute", "forecast"):
-        records, truths, simple = [], [], []
-        for piece in pieces:
-            truth = original(piece, config)
-            size = truth.shape[1]
-            hidden = np.zeros(truth.shape, bool)
+        records, truths = questions(pieces, task, config, share, rng)
+        simple = []
+        for record in records:
+            guess = linear(record.values, record.times)
             if task == "forecast":
-                hidden[:, size - config["horizon"] :] = True
-            else:
-                hidden = hide_blocks(truth.shape, share, rng, (2, max(2, size // 4)))
-            values = np.where(hidden, np.nan, truth)
-            guess = linear(values, piece.times)
-            if task == "forecast":
-                guess[:, size - config["horizon"] :] = seasonal(truth, config["horizon"], first(config["seasons"]))
-            records.append(Record(piece.id, piece.times, values))
-            truths.append(np.where(hidden, truth, np.nan).reshape(-1))
+                size = guess.shape[1]
+                guess[:, size - config["horizon"] :] = seasonal(
+                    record.values, config["horizon"], first(config["seasons"])
+                )
             simple.append(guess.reshape(-1))
         filled = asking.fill(model, records, n, seed, **how)
         draws = np.concatenate([f.values.reshape(n, -1) for f in filled], axis=1)
-        truth, guess = np.concatenate(truths), np.concatenate(simple)
+        truth, guess = np.concatenate([t.reshape(-1) for t in truths]), np.concatenate(simple)
         if not np.isfinite(truth).any():
             continue
         figures[f"{task}_crps"] = probabilistic.normalised_crps(draws, truth)

@@ -21,13 +21,21 @@ QUANTILES = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
 
 
 def impute(
-    model: Any, frame: Any, *, n: int = 100, quantiles: Sequence[float] = QUANTILES, samples: bool = False, **how: Any
+    model: Any,
+    frame: Any,
+    *,
+    n: int = 100,
+    quantiles: Sequence[float] = QUANTILES,
+    samples: bool = False,
+    conformal: bool = False,
+    **how: Any,
 ) -> Any:
     """Fill every hole (NaN) of a frame. Adds `y` (the value given, or the median where it was asked) and `asked`."""
+    pairs = _fitted(model, "impute") if conformal else None
     _check(n, quantiles)
     panel = model.modality.panel(frame)
     filled = asking.fill(model, panel.records, n, **how)
-    return _table(filled, panel, model, quantiles, samples, only_asked=False)
+    return _table(filled, panel, model, quantiles, samples, only_asked=False, pairs=pairs)
 
 
 def forecast(
@@ -39,10 +47,12 @@ def forecast(
     n: int = 100,
     quantiles: Sequence[float] = QUANTILES,
     samples: bool = False,
+    conformal: bool = False,
     **how: Any,
 ) -> Any:
     """The next `horizon` steps after each series' last time (default: the trained horizon). future: a frame with the
     covariates known ahead. A longer horizon than trained is rolled out (told)."""
+    pairs = _fitted(model, "forecast") if conformal else None
     _check(n, quantiles)
     config = model.modality.config
     horizon = config["horizon"] if horizon is None else _whole(horizon, "horizon")
@@ -51,7 +61,7 @@ def forecast(
     longer = [frames.extended(_trimmed(r), horizon, config, ahead.get(r.id)) for r in panel.records]
     recent = [_recent(r, horizon, config) for r in longer]
     filled = asking.fill(model, recent, n, **how)
-    return _table([_last(f, horizon) for f in filled], panel, model, quantiles, samples, only_asked=True)
+    return _table([_last(f, horizon) for f in filled], panel, model, quantiles, samples, only_asked=True, pairs=pairs)
 
 
 def at(
@@ -169,6 +179,38 @@ def cross_validation(
     return pd.concat(tables, ignore_index=True)
 
 
+def calibrate(model: Any, frame: Any, *, share: float = 0.2, n: int = 100, seed: int = 0, **how: Any) -> Any:
+    """Fit the conformal correction on held-out data (not those of training); `conformal=True` then applies it.
+
+    Windows of the frame are answered twice: blocks of a `share` of the entries hidden, and the last horizon hidden. The
+    correction is fitted on the first half of the windows and kept in the model's settings; the table tells coverage and
+    width on the second half, without and with it.
+    """
+    import pandas as pd
+
+    from suffuse.modalities.series import conformal as correction
+    from suffuse.modalities.series import quality
+
+    config, data = model.modality.config, model.modality.dataset(frame)
+    size, horizon = config["window"], config["horizon"]
+    pieces = [data.window(k) for k in range(0, len(data), size)]
+    pieces = [p for p in pieces if len(p.times) > horizon + 1]
+    fitted, rows = {}, []
+    for task in ("impute", "forecast"):
+        records, truths = quality.questions(pieces, task, config, share, np.random.default_rng(seed))
+        filled = asking.fill(model, records, n, seed, **how)
+        half = len(filled) // 2
+        parts = [(slice(0, half)), slice(half, None)]
+        draws = [np.concatenate([f.values.reshape(n, -1) for f in filled[p]], 1) if filled[p] else None for p in parts]
+        truth = [np.concatenate([t.reshape(-1) for t in truths[p]]) if truths[p] else np.zeros(0) for p in parts]
+        if draws[0] is None:
+            raise AskError(f"the frame gives {len(pieces)} windows of {size} times; at least 2 are needed to calibrate")
+        fitted[task] = correction.factors(draws[0], truth[0])
+        rows += [{"task": task, **row} for row in correction.report(draws[1], truth[1], fitted[task])]
+    model.settings["conformal"] = fitted
+    return pd.DataFrame(rows)
+
+
 # -- pieces ---------------------------------------------------------------------------------------------------------
 def future_records(model: Any, future: Any) -> list[Record]:
     """Records that carry covariates known ahead; the frame need not hold values."""
@@ -207,7 +249,13 @@ def _last(f: Filled, horizon: int) -> Filled:
 
 
 def _table(
-    filled: list[Filled], panel: Panel, model: Any, quantiles: Sequence[float], samples: bool, only_asked: bool
+    filled: list[Filled],
+    panel: Panel,
+    model: Any,
+    quantiles: Sequence[float],
+    samples: bool,
+    only_asked: bool,
+    pairs: Sequence[Sequence[float]] | None = None,
 ) -> Any:
     import pandas as pd
 
@@ -221,6 +269,10 @@ def _table(
             table["asked"] = f.asked.reshape(-1)
         table["mean"] = flat.mean(0)
         cuts = np.quantile(flat, quantiles, axis=0)
+        if pairs is not None:
+            from suffuse.modalities.series import conformal
+
+            cuts = conformal.widen(cuts, quantiles, np.median(flat, 0), pairs)
         columns = {f"q{q:g}": line for q, line in zip(quantiles, cuts, strict=True)}
         if samples:
             columns |= {f"sample_{k}": line for k, line in enumerate(flat)}
@@ -230,6 +282,13 @@ def _table(
             keep = keep & panel.present[:, None]
         tables.append(table if keep.all() else table[keep.reshape(-1)])
     return pd.concat(tables, ignore_index=True)
+
+
+def _fitted(model: Any, task: str) -> Any:
+    pairs = model.settings.get("conformal", {}).get(task)
+    if pairs is None:
+        raise AskError("the model has no conformal correction yet: model.calibrate(held_out_frame) fits one")
+    return pairs
 
 
 def _check(n: int, quantiles: Sequence[float]) -> None:
