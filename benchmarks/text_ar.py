@@ -2,7 +2,7 @@
 
     python benchmarks/text_ar.py TRAIN.txt -o ar.pt --minutes 12 --dim 176 --depth 4 --heads 4 --length 128
 
-It shares its layers with the masked model (same block, same rotary positions, tied embeddings), so that the comparison
+It shares its layers with the masked model (blocks, local mixing, rotary positions, tied embeddings), so that the comparison
 is one of the objective and of the order, not of the architecture. It is no part of the package.
 """
 
@@ -30,13 +30,14 @@ from suffuse.training.recipe import Recipe
 class LeftToRightModel(nn.Module):
     """logits (B, L, classes) of each next token, from tokens (B, L); the first token is a start token, `classes`."""
 
-    def __init__(self, classes: int, dim: int, depth: int, heads: int, length: int):
+    def __init__(self, classes: int, dim: int, depth: int, heads: int, length: int, nearby: int = 4):
         super().__init__()
         self.classes, self.length = classes, length
         self.embedding = nn.Embedding(classes + 1, dim)
         nn.init.normal_(self.embedding.weight, std=0.02)
         self.bias = nn.Parameter(torch.zeros(classes))
         self.body = TokenTransformer(dim, depth, heads)
+        self.nearby = nn.ParameterList(nn.Parameter(torch.zeros(nearby, dim)) for _ in range(depth))
 
     def embed(self, tokens: Tensor) -> Tensor:
         h = self.embedding(tokens)
@@ -45,21 +46,35 @@ class LeftToRightModel(nn.Module):
     def logits(self, h: Tensor) -> Tensor:
         return F.linear(h, self.embedding.weight[: self.classes].to(h.dtype), self.bias.to(h.dtype))
 
+    def mix(self, i: int, past: Tensor) -> Tensor:
+        """The masked model's local mixing, of the left side only: `past` (B, nearby - 1 + L, dim) to (B, L, dim)."""
+        weight = self.nearby[i]
+        length = past.shape[1] - len(weight) + 1
+        return sum(past[:, k : k + length] * weight[k] for k in range(len(weight)))
+
     def forward(self, tokens: Tensor) -> Tensor:
-        return self.logits(self.body(self.embed(tokens), bias=causal(tokens.shape[1], tokens.device)))
+        h, bias = self.embed(tokens), causal(tokens.shape[1], tokens.device)
+        rotary = self.body.rotation(tokens.shape[1], None, h.device)
+        for i, block in enumerate(self.body.blocks):
+            h = h + self.mix(i, F.pad(F.rms_norm(h, h.shape[-1:]), (0, 0, len(self.nearby[i]) - 1, 0)))
+            h = block(h, None, rotary, bias)
+        return self.logits(self.body.norm(h))
 
     def shifted(self, text: Tensor) -> Tensor:
         return F.pad(text[:, :-1], (1, 0), value=self.classes)
 
-    def step(self, token: Tensor, place: int, cache: list[tuple[Tensor, Tensor]]) -> Tensor:
+    def step(self, token: Tensor, place: int, cache: list) -> Tensor:
         """One token (B, 1) at `place` with the keys and values of all before it; returns logits (B, classes)."""
         h = self.embed(token)
         rotary = self.body.rotation(1, torch.tensor([place]), h.device)
         for i, block in enumerate(self.body.blocks):
+            new = F.rms_norm(h, h.shape[-1:])
+            past = torch.cat([cache[i][2], new], 1) if place else F.pad(new, (0, 0, len(self.nearby[i]) - 1, 0))
+            h = h + self.mix(i, past)
             q, k, v = block.attention.project(block.norm1(h), rotary)
             if place:
                 k, v = torch.cat([cache[i][0], k], 2), torch.cat([cache[i][1], v], 2)
-            cache[i] = (k, v)
+            cache[i] = (k, v, past[:, 1:])
             h = h + block.attention.finish(attend(q, k, v))
             h = h + block.mlp(block.norm2(h))
         return self.logits(self.body.norm(h))[:, 0]

@@ -11,6 +11,7 @@ import torch
 
 import suffuse
 from suffuse.demo import pieces
+from suffuse.storage import zoo_names
 
 EARLY, LATE = (15, 157, 138), (217, 130, 43)
 """Colours of the first and of the last token that came, red, green, blue."""
@@ -31,7 +32,8 @@ def demo(report: Any, folder: Path) -> None:
     _appearing(report, poems, real)
     _acrostic(report, poems)
     _missing_line(report, poems, real)
-    _english(report, suffuse.load("shakespeare"))
+    if "shakespeare" in zoo_names():
+        _english(report, suffuse.load("shakespeare"))
 
 
 def opened(model: Any, task: Any, **settings: Any) -> tuple[str, list[int], int]:

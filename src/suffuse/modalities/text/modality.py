@@ -79,13 +79,14 @@ class Text(Modality):
         depth: int | None = None,
         heads: int | None = None,
         rank: int | None = None,
+        nearby: int = 7,
     ) -> tuple[Text, TextData]:
         """Learn vocabulary, labels and lengths from training data.
 
         vocabulary: 'characters', 'bytes', 'integers', or the path of a tokenizers file. limit: keep the most frequent characters
         only; samples with others are left out ('lines') or hold an unknown token ('packed').
         form: 'lines' (a text file gives one sample a line) or 'packed'; default: packed for text files, else lines if short.
-        length: window, or longest sample (longer ones are left out). dim, depth, heads, rank: sizes of the network.
+        length: window, or longest sample (longer ones are left out). dim, depth, heads, rank, nearby: sizes of the network.
         Raises DataError in one sentence.
         """
         for name, value, allowed in (
@@ -121,7 +122,7 @@ class Text(Modality):
             config["length"] = length or min(256, max(len(s) for s in sequences))
         else:
             config["length"] = length or min(max(len(s) for s in sequences), preparing.LONGEST_LINE)
-        sizes = {"dim": dim, "depth": depth, "heads": heads, "rank": rank}
+        sizes = {"dim": dim, "depth": depth, "heads": heads, "rank": rank, "nearby": nearby}
         config |= {k: v for k, v in sizes.items() if v is not None}
         made = cls(**config)
         data = made._data(found, sequences)
@@ -177,7 +178,7 @@ class Text(Modality):
     def network(self) -> nn.Module:
         from suffuse.modalities.text.network import TextNetwork
 
-        sizes = {k: self.config[k] for k in ("dim", "depth", "heads", "rank") if k in self.config}
+        sizes = {k: self.config[k] for k in ("dim", "depth", "heads", "rank", "nearby") if k in self.config}
         return TextNetwork(
             self.vocabulary.size,
             labels=len(self.labels),

@@ -53,7 +53,7 @@ class TextNetwork(nn.Module):
         anchored: bool = False,
         streams: int = 0,
         levels: bool = False,
-        nearby: int = 7,
+        nearby: int = 0,
     ):
         super().__init__()
         self.classes, self.length = classes, length
