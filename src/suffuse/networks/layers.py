@@ -49,7 +49,8 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(dim)) if affine else None
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x, (self.dim,), self.weight, self.eps)
+        weight = None if self.weight is None else self.weight.to(x.dtype)  # mixed types have no fused kernel
+        return F.rms_norm(x, (self.dim,), weight, self.eps)
 
 
 class Rotary(nn.Module):
