@@ -40,7 +40,7 @@ SETS: dict[str, dict[str, Any]] = {
     },
     "community": {"file": "gdss/community_small.edges.json.gz", "kinds": (), "read": SMALL},
     "ego": {"file": "gdss/ego_small.edges.json.gz", "kinds": (), "read": SMALL},
-    "tissue": {"file": "bio", "kinds": ("planar", "connected"), "read": LARGE | {"walks": 8}},
+    "tissue": {"file": "bio", "kinds": ("planar", "connected"), "read": LARGE | {"walks": 8}, "batch": 8},
 }
 
 
@@ -71,17 +71,8 @@ def trained(name: str, train: list[nx.Graph], folder: Path, minutes: float, seed
     """The model of a set: the one in `folder` where it is complete, else trained (or resumed)."""
     if (folder / "config.json").exists():
         return suffuse.load(folder)
-    return suffuse.train(
-        train,
-        "graphs",
-        minutes=minutes,
-        output=folder,
-        resume=True,
-        seed=seed,
-        optimiser="muon",
-        compile=False,
-        read=SETS[name]["read"],
-    )
+    settings = {"batch": SETS[name].get("batch", 32), "decay": 0.9, "compile": False, "read": SETS[name]["read"]}
+    return suffuse.train(train, "graphs", minutes=minutes, output=folder, resume=True, seed=seed, **settings)
 
 
 def measure(name: str, splits: dict[str, list[nx.Graph]], made: list[nx.Graph]) -> dict[str, float]:

@@ -27,6 +27,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "qm9": {
         "modality": "molecules",
         "read": {"properties": "dipole,gap,logp", "width": 128, "edge_width": 48, "layers": 5},
+        "batch": 96,
         "data": f"{QM9}; 100,000 molecules, dipole in Debye, gap in Hartree, logP by RDKit",
         "licence": QM9_LICENCE,
     },
@@ -34,17 +35,19 @@ MODELS: dict[str, dict[str, Any]] = {
         "modality": "molecules",
         "read": {"coordinates": True, "width": 96, "edge_width": 40, "layers": 5, "sets": 16},
         "tasks": {"place": 0.8, "generate": 0.2},
+        "batch": 32,
         "data": f"{QM9}; 37,884 molecules with hydrogens and coordinates in Angstrom",
         "licence": QM9_LICENCE,
     },
     "tissue": {
         "modality": "graphs",
         "read": graph_sets.SETS["tissue"]["read"],
+        "batch": 8,
         "data": "cell graphs with low and high TLS content of ConStruct (Madeira et al. 2024), 256 for training",
         "licence": "MIT, https://github.com/manuelmlmadeira/ConStruct",
     },
 }
-RECIPE = {"optimiser": "muon", "compile": False, "average": 0.03}
+RECIPE = {"learning_rate": 1.5e-3, "decay": 0.9, "compile": False, "average": 0.04}
 
 
 def source(name: str, asked: argparse.Namespace) -> Any:
@@ -63,6 +66,7 @@ def train(name: str, asked: argparse.Namespace) -> None:
         output=asked.work / "zoo" / name,
         resume=True,
         tasks=about.get("tasks"),
+        batch=about["batch"],
         read=about["read"],
         tell=lambda line: print(line, flush=True),
         **RECIPE,
