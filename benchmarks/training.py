@@ -50,6 +50,8 @@ VARIANTS = {
     "base": Variant("AdamW 2e-3, EDM weighting, level = clock^2, average .05", widths=(0.0, 0.03, 0.05, 0.10, 0.15)),
     "muon": Variant("Muon for hidden matrices", {"optimiser": "muon"}),
     "muon_double_rate": Variant("Muon, rate 4e-3", {"optimiser": "muon", "learning_rate": 4e-3}),
+    "muon_fourfold_rate": Variant("Muon, rate 8e-3", {"optimiser": "muon", "learning_rate": 8e-3}),
+    "fourfold_rate": Variant("AdamW, rate 8e-3", {"learning_rate": 8e-3}),
     "half_rate": Variant("AdamW, rate 1e-3", {"learning_rate": 1e-3}),
     "double_rate": Variant("AdamW, rate 4e-3", {"learning_rate": 4e-3}),
     "slow_beta": Variant("AdamW, second beta .999", {"betas": (0.9, 0.999)}),

@@ -84,11 +84,14 @@ def test_interrupted_run_saves_and_goes_on(tmp_path):
     with pytest.raises(Interrupted, match="step 12.*--resume"):
         run.run()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    with pytest.raises(AskError, match="unfinished run.*--resume"):
+        trainer(recipe, tmp_path)
     again = trainer(recipe, tmp_path, resume=True)
     assert again.step == 12
     again.run()
     assert torch.equal(weights_of(whole), weights_of(again))
     assert whole.curve.column("loss") == again.curve.column("loss")
+    assert trainer(recipe, tmp_path).step == 0 and not (tmp_path / "checkpoints").exists()  # a finished one makes room
 
 
 def test_non_finite_steps_are_skipped_and_told():

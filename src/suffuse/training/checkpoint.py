@@ -18,7 +18,7 @@ from typing import Any
 
 from torch import Tensor
 
-from suffuse.errors import ModelError
+from suffuse.errors import DataError, ModelError
 from suffuse.files import atomic_folder, atomic_write, read_json
 
 FORMAT = 1
@@ -142,6 +142,13 @@ class Checkpoints:
         except (KeyError, TypeError, AttributeError) as error:
             raise ModelError(f"{place / 'state.json'} is no checkpoint of suffuse ({error}); remove {place}.") from None
         return State(number, values, tensors, place)
+
+    def finished(self) -> bool:
+        """Whether the newest checkpoint says that its run had come to its end."""
+        try:
+            return bool(read_json(self.place(self.steps()[-1]) / "state.json", 1 << 28)["values"]["finished"])
+        except (DataError, KeyError, TypeError, IndexError):
+            return False
 
     def write_average(self, step: int, width: float, tensors: dict[str, Tensor]) -> dict[str, Any]:
         """Store one average; returns the entry by which a checkpoint refers to it."""

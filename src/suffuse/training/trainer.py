@@ -101,7 +101,7 @@ class Trainer:
             if state is not None:
                 self._restore(state)
         elif self.checkpoints is not None and self.main:
-            self.checkpoints.clear()
+            self._make_room()
 
     # -- setting up -----------------------------------------------------------------------------------------------
     def _device(self) -> None:
@@ -126,6 +126,17 @@ class Trainer:
         if self.recipe.threads is not None:
             torch.set_num_threads(self.recipe.threads)
         self.denoiser.to(self.device)
+
+    def _make_room(self) -> None:
+        """Forget a finished run of this folder; an unfinished one is not thrown away unasked."""
+        place = self.checkpoints
+        steps = place.steps()
+        if steps and not place.finished():
+            raise AskError(
+                f"{place.folder} holds an unfinished run (at step {steps[-1]}); add --resume to go on with it, "
+                f"or remove {place.root} to start afresh."
+            )
+        place.clear()
 
     def _restore(self, state: State) -> None:
         values = state.values
@@ -443,6 +454,7 @@ class Trainer:
             "updates": self.averages.count,
             "seconds": self.used,
             "skipped": self.skipped,
+            "finished": self._finished(),
             "choice": self.choice.to_json(),
             "averages": self.stored,
         }
