@@ -18,12 +18,14 @@ INTRO = (
 def demo(report: Report, folder: Path) -> None:
     """Generate, segment, paint and complete; real scans beside."""
     from suffuse.model import load
+    from suffuse.storage import zoo_names
 
     report.room("Scans", INTRO)
-    xray, hippocampus = load("xray"), load("hippocampus")
-    rays(report, folder, xray)
-    volumes(report, folder, hippocampus)
-    masks(report, folder, hippocampus)
+    rays(report, folder, load("xray"))
+    if "hippocampus" in zoo_names():
+        hippocampus = load("hippocampus")
+        volumes(report, folder, hippocampus)
+        masks(report, folder, hippocampus)
 
 
 def figures(model: Any, *names: str) -> tuple[dict[str, float], dict[str, float]]:

@@ -42,8 +42,8 @@ def generated(report: Report, folder: Path, model: Any) -> None:
         made = model.sample(len(kinds), {"label": kinds}, steps=8, guidance=1.5, seed=1)
     colours = list(range(len(kinds)))
     real = real_shapes(model, len(kinds))
-    turning([s.grid for s in made], folder / "solids.gif", size=72, views=12, colours=colours)
-    turning(real, folder / "solids_real.gif", size=72, views=12, colours=colours)
+    turning([s.grid for s in made], folder / "solids.gif", size=64, views=10, colours=colours)
+    turning(real, folder / "solids_real.gif", size=64, views=10, colours=colours)
     known = model.notes.get("quality", {})
     closed = float(np.mean([len(s.faces) > 0 and s.mesh().is_watertight for s in made]))
     report.item(
@@ -71,7 +71,7 @@ def completed(report: Report, folder: Path, model: Any) -> None:
         half = np.where(np.arange(len(real[k])) < len(real[k]) / 2, real[k], 3.0)
         shown += [half, *(w.grid for w in ways), real[k]]
         calls, seconds = calls + seen.calls, seconds + seen.seconds
-    turning(shown, folder / "completed.gif", columns=5, size=72, views=12, colours=[0, 1, 1, 1, 2] * 3)
+    turning(shown, folder / "completed.gif", columns=5, size=64, views=10, colours=[0, 1, 1, 1, 2] * 3)
     report.item(
         "Complete a half",
         "The lower half is given (first), three answers, the real shape (last)",

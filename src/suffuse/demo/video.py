@@ -19,13 +19,15 @@ INTRO = (
 def demo(report: Report, folder: Path) -> None:
     """Generate, predict, animate, roll out; characters by attribute."""
     from suffuse.model import load
+    from suffuse.storage import zoo_names
 
     report.room("Video", INTRO)
-    digits, sprites = load("moving-digits"), load("sprites")
+    digits = load("moving-digits")
     generated(report, folder, digits)
     predicted(report, folder, digits)
     long(report, folder, digits)
-    characters(report, folder, sprites)
+    if "sprites" in zoo_names():
+        characters(report, folder, load("sprites"))
 
 
 def films(model: Any, count: int, seed: int = 0) -> Any:

@@ -43,9 +43,12 @@ def pca_features(real: Tensor, count: int = 32) -> tuple[Tensor, Tensor]:
     return mean, v[:count].T
 
 
-def evaluate(model: Any, data: Any, samples: int = 200, seed: int = 0, steps: int | None = None) -> dict[str, float]:
+def evaluate(
+    model: Any, data: Any, samples: int | None = None, seed: int = 0, steps: int | None = None
+) -> dict[str, float]:
     """Figures on held-out data: Frechet distance in the principal components of real scans (and real against real), nearest
     distance to real scans, Dice and balanced accuracy in one network call."""
+    samples = samples or (200 if len(model.modality.config["grid"]) == 2 else 40)
     half = len(data) // 2
     real = data.batch(torch.arange(len(data)))
     flat = real.x["image"].flatten(1)

@@ -38,7 +38,7 @@ def render(
     elevation: float = 25.0,
     size: int = 96,
     colour: tuple[int, ...] = COLOURS[0],
-    steps: int = 72,
+    steps: int = 56,
 ) -> np.ndarray:
     """(size, size, 3) bytes: a parallel view of the zero surface of signed distances in cells, lit from the upper left."""
     field = torch.as_tensor(np.asarray(grid, np.float32))
