@@ -90,7 +90,7 @@ def main() -> None:
         "trained": model.notes.get("seconds", float("nan")),
     }
     for calls in (50, 10, 4, 2, 1):
-        found[f"teacher {calls}"] = measured(model, steps=calls)
+        found[f"teacher {calls}"] = measured(model, steps=calls, guidance=found["guidance"])
         print("teacher", calls, found[f"teacher {calls}"], flush=True)
     for calls in (8, 4, 2, 1):
         found[f"student {calls}"] = measured(student, steps=calls)
