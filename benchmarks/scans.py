@@ -178,7 +178,8 @@ def anomaly(data: Path, work: Path, minutes: float, seed: int) -> None:
         "Scans 6: anomalies, trained on normal X-rays only (AUROC, one training seed)",
         ["score", "validation", "test", "network calls a picture", "seconds"],
         rows,
-        f"{len(train)} normal training X-rays of the public copy of PneumoniaMNIST (its training part is altered), {minutes:g} minutes of "
+        f"{len(train)} normal training X-rays of the public copy of PneumoniaMNIST (its training part is altered), "
+        f"{minutes:g} minutes of "
         "training. The bar is 3 points over the denoising baseline; the validation part is 74 % pneumonia, the test part 62 %.",
     )
 

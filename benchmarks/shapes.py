@@ -137,7 +137,8 @@ def completion(model: Any, train_grids: np.ndarray, test: np.ndarray, source: st
         f"Shapes 8: completion from the lower half, {source}",
         ["", "Chamfer x 1000, whole", "Chamfer x 1000, asked half", "below retrieval"],
         rows,
-        f"{len(test)} held-out shapes at {size} cells, {ways} samples each, 12 network calls, 1,024 points on the meshes in the cube "
+        f"{len(test)} held-out shapes at {size} cells, {ways} samples each, 12 network calls, 1,024 points on the meshes "
+        "in the cube "
         f"[-1, 1]^3, {len(known)} training shapes to retrieve from, {seconds:.1f} s a shape. One training seed.",
     )
 

@@ -144,7 +144,8 @@ def motion(data: Path, count: int, steps: int) -> None:
             "seconds",
         ],
         rows,
-        f"{count} films each ({len(clips)} predicted). By label, the judge names {100 * right:.1f} % of frames as asked; it is a small CNN trained "
+        f"{count} films each ({len(clips)} predicted). By label, the judge names {100 * right:.1f} % of frames as asked; it is "
+        "a small CNN trained "
         "by the script. The floor of real films comes from whole-pixel positions. video-diffusion-pytorch was not run.",
     )
 
