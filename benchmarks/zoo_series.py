@@ -50,6 +50,7 @@ def finish(args) -> None:
     """A trained model as a zoo folder: 16-bit weights, samples of real data, recipe, card."""
     model, folder = suffuse.load(args.model), ZOO / args.name
     model.notes |= NOTES[args.name]
+    model.settings |= model.modality.defaults()["sampling"] | {"steps": {"air": 8, "stocks": 16}[args.name]}
     if args.figures:
         model.notes["quality"] = json.loads(Path(args.figures).read_text())
     from suffuse.card import write_card

@@ -312,3 +312,12 @@ def test_evaluate_gives_scores_beside_simple_methods(model):
     figures = model.evaluate(waves(), windows=6, n=20)
     assert {"impute_crps", "impute_crps_simple", "forecast_crps", "forecast_coverage90"} <= set(figures)
     assert 0 < figures["impute_crps"] < 1.2 * figures["impute_crps_simple"]
+
+
+def test_series_that_were_never_negative_stay_so():
+    frame = waves(80).assign(y=lambda f: (f.y - f.y.iloc[70:80].mean() - 1).clip(lower=0))
+    read = {"window": 12, "horizon": 4, "dim": 8, "heads": 1, "encoder_layers": 1, "layers": 1}
+    for floor, lowest in ((True, 0.0), (False, -np.inf)):
+        model = suffuse.train(frame, steps=2, batch=4, read=read | {"floor": floor}, precision="fp32", compile=False)
+        low = model.forecast(frame, 4, n=40)["q0.05"].min()
+        assert low >= lowest and (low == 0 if floor else low < 0)

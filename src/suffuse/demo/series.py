@@ -95,7 +95,7 @@ def _air(report: Report, folder: Path) -> None:
 
     times = pd.date_range(hours[10], periods=5, freq="15min")
     with report.watch(model) as seen:
-        between = model.at(week, list(times), n=30, steps=8)
+        between = model.at(week[week.ds < hours[window - 6]], list(times), n=30, steps=8)
     rows = between[between.unique_id == between.unique_id.iloc[0]]
     report.item(
         "Between the hours",
@@ -117,7 +117,7 @@ def _stocks(report: Report, folder: Path) -> None:
 
     model = suffuse.load("stocks")
     with report.watch(model) as seen:
-        made = model.sample(64)
+        made = model.sample(64, since=0)
     names = [n[0] for n in model.modality.config["nodes"]]
     length = model.modality.config["window"]
     new = np.stack([m.y.to_numpy().reshape(len(names), length).T for m in made])
@@ -126,7 +126,7 @@ def _stocks(report: Report, folder: Path) -> None:
     report.item(
         f"New stock paths of {length} days",
         "Six columns (open, high, low, close, adjusted close, volume) that move like the real ones.",
-        "model.sample(64)",
+        "model.sample(64, since=0)",
         pictures.paths(made[:12], folder / "stocks.png"),
         calls=seen.calls,
         seconds=seen.seconds,

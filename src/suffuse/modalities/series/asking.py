@@ -97,9 +97,7 @@ def fill(model: Any, records: list[Record], samples: int = 100, seed: int = 0, *
         warnings.warn(text, stacklevel=4)
     done = []
     for record, walk, mask in zip(records, walks, asked, strict=True):
-        values = scaling.backward(
-            walk.samples.astype(np.float64) * walk.whole.scale + walk.whole.centre, config["transform"]
-        )
+        values = scaling.original(walk.samples, walk.whole.centre, walk.whole.scale, config)
         values = np.where(mask, values, np.nan_to_num(record.values))
         done.append(Filled(record, values, mask))
     return done

@@ -105,9 +105,9 @@ def to_time(value: Any, config: dict[str, Any]) -> float:
 
 def unscale(series: Tensor, context: dict[str, Tensor], config: dict[str, Any]) -> np.ndarray:
     """(B, N, T) scaled values in original units, finite, float64."""
-    centre, scale = context["centre"], context["scale"]
-    values = (series.detach().double().cpu() * scale.cpu() + centre.cpu()).numpy()
-    return scaling.backward(values, config["transform"])
+    return scaling.original(
+        series.detach().cpu().numpy(), context["centre"].cpu().numpy(), context["scale"].cpu().numpy(), config
+    )
 
 
 def long_frame(times: np.ndarray, values: np.ndarray, id: str, config: dict[str, Any], name: str = "y") -> Any:

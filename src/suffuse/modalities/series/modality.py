@@ -50,6 +50,7 @@ class Series(Modality):
     def read(cls, source: Any, **options: Any) -> tuple[Series, Windows]:
         """Options: target, id, time, known, static, layout (see `reading.read_panel`); window and horizon in steps;
         season in steps (one or several); transform none, log or log1p; noise white, ou or rbf with noise_scale in steps;
+        floor False lets series that were never negative become so;
         adjacency or positions (an array, or a CSV without header); std, warp of the process; dim, heads, encoder_layers,
         layers, share, use_baseline of the network."""
         columns = {k: options.pop(k) for k in READ_OPTIONS if k in options}
@@ -208,7 +209,7 @@ def learn_config(panel: Panel, columns: dict[str, Any], options: dict[str, Any])
         "warp",
         "dim",
     }
-    known |= {"heads", "encoder_layers", "layers", "share", "use_baseline"}
+    known |= {"heads", "encoder_layers", "layers", "share", "use_baseline", "floor"}
     for name in options:
         if name not in known:
             raise DataError(
@@ -255,6 +256,7 @@ def learn_config(panel: Panel, columns: dict[str, Any], options: dict[str, Any])
         "seasons": seasons,
         "transform": transform,
         "scaling": scaling.learn(panel, transform, window),
+        "floors": scaling.floors(panel) if options.get("floor", True) else [None] * len(panel.nodes),
         "noise": noise,
         "noise_scale": float(options.get("noise_scale", max(2.0, window / 12))),
         "adjacency": frames.adjacency(options.get("adjacency"), options.get("positions"), len(panel.nodes)),

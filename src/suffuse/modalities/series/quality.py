@@ -53,7 +53,7 @@ def first(seasons: list[int]) -> int | None:
 
 def original(window: Any, config: dict[str, Any]) -> np.ndarray:
     """A window's values (N, T) in original units."""
-    return scaling.backward(window.values * window.scale + window.centre, config["transform"])
+    return scaling.original(window.values, window.centre, window.scale, config)
 
 
 def questions(

@@ -36,6 +36,19 @@ def backward(values: np.ndarray, transform: str) -> np.ndarray:
     return np.exp(limited) if transform == "log" else np.expm1(limited)
 
 
+def floors(panel: Panel) -> list[float | None]:
+    """Per node 0 where no value of the training data is below it (prices, concentrations), else None."""
+    lows = [min(np.nanmin(r.values[k], initial=np.inf) for r in panel.records) for k in range(len(panel.nodes))]
+    return [0.0 if low >= 0 else None for low in lows]
+
+
+def original(scaled: np.ndarray, centre: np.ndarray, scale: np.ndarray, config: dict[str, Any]) -> np.ndarray:
+    """Scaled values (..., N, T) in the units of the data, not below the floors; centre, scale (..., N, 1)."""
+    values = backward(scaled.astype(np.float64) * scale + centre, config["transform"])
+    low = np.array([-np.inf if f is None else f for f in config["floors"]])
+    return np.maximum(values, low[:, None])
+
+
 def moments(values: np.ndarray) -> tuple[float, float]:
     """Mean and deviation of the finite values; deviation 1 where they never change or there are none."""
     seen = values[np.isfinite(values)]
