@@ -9,7 +9,7 @@ import suffuse
 from suffuse.diffusion.random import Random
 from suffuse.diffusion.state import Start
 from suffuse.errors import AskError, DataError
-from suffuse.modalities.series import Series, conformal, tasks
+from suffuse.modalities.series import Series, conformal, scaling, tasks
 from suffuse.modalities.series.baseline import baseline
 from suffuse.modalities.series.modality import series_grid
 from suffuse.modalities.series.network import SeriesNetwork, first_rows, pooled
@@ -315,9 +315,10 @@ def test_evaluate_gives_scores_beside_simple_methods(model):
 
 
 def test_series_that_were_never_negative_stay_so():
-    frame = waves(80).assign(y=lambda f: (f.y - f.y.iloc[70:80].mean() - 1).clip(lower=0))
-    read = {"window": 12, "horizon": 4, "dim": 8, "heads": 1, "encoder_layers": 1, "layers": 1}
-    for floor, lowest in ((True, 0.0), (False, -np.inf)):
-        model = suffuse.train(frame, steps=2, batch=4, read=read | {"floor": floor}, precision="fp32", compile=False)
-        low = model.forecast(frame, 4, n=40)["q0.05"].min()
-        assert low >= lowest and (low == 0 if floor else low < 0)
+    config = {"transform": "none", "floors": [0.0, None]}
+    values = scaling.original(np.full((5, 2, 3), -2.0), np.ones((2, 1)), np.ones((2, 1)), config)
+    assert (values[:, 0] == 0).all() and (values[:, 1] == -1).all()
+    dry = waves(60).assign(y=lambda f: (f.y - 25).clip(lower=0))
+    for floor, expected in ((True, [0.0, 0.0]), (False, [None, None])):
+        assert Series.read(dry, window=8, horizon=2, floor=floor)[0].config["floors"] == expected
+    assert Series.read(waves(60).assign(y=lambda f: f.y - 20), window=8, horizon=2)[0].config["floors"] == [None, None]
