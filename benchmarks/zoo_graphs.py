@@ -77,6 +77,8 @@ def pack(name: str, asked: argparse.Namespace) -> None:
     """Copy the model with 16-bit weights, its card, its recipe and a few real samples that it has not seen."""
     model = suffuse.load(asked.model or asked.work / "zoo" / name)
     about, folder = MODELS[name], ZOO / name
+    if set(model.notes["recipe"].get("tasks") or ()) == {"place"}:
+        model.modality.config["only"] = "place"
     model.notes |= {"data": about["data"], "licence": about["licence"]}
     model.save(folder, half=True)
     recipe = model.notes["recipe"] | {"modality": about["modality"], "read": about["read"]}

@@ -146,7 +146,7 @@ def test_given_graph_stays(model):
         assert len(graph) == 6
         assert [graph.nodes[v]["label"] for v in (0, 1)] == ["a", "b"]
         assert graph.edges[0, 1]["label"] == "x" and graph.edges[1, 2]["label"] == "y" and not graph.has_edge(0, 2)
-    kept = model.sample(6, given=given, links="open", steps=4)
+    kept = model.complete(given, samples=6, links="open", steps=4)
     assert all(len(g) == 3 and g.has_edge(0, 1) for g in kept)
     assert any(g.has_edge(0, 2) for g in kept)
 

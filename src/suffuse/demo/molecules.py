@@ -31,13 +31,13 @@ def demo(report: Report, folder: Path) -> None:
 
 
 def made(report: Report, model: Any, folder: Path, real: list[str]) -> None:
-    """Generate, with the shares over 256 molecules."""
+    """Generate, with the shares over 128 molecules."""
     from rdkit import Chem
 
     from suffuse.metrics.molecules import figures
 
     with report.watch(model) as seen:
-        molecules = model.sample(256, steps=20, batch=256)
+        molecules = model.sample(128, steps=20, batch=128)
     known = [Chem.MolFromSmiles(s) for s in real]
     names = {
         "valid": "valid",
@@ -48,8 +48,8 @@ def made(report: Report, model: Any, folder: Path, real: list[str]) -> None:
     ours, theirs = figures(molecules, known), figures(known[::2], known[1::2])
     report.item(
         "Generate",
-        "256 new molecules, of which sixteen are drawn",
-        'suffuse.load("qm9").sample(256, steps=20)',
+        "128 new molecules, of which sixteen are drawn",
+        'suffuse.load("qm9").sample(128, steps=20)',
         model.modality.show(molecules[:16], folder / "made.svg"),
         seen.calls,
         seen.seconds,
@@ -68,14 +68,14 @@ def by_property(report: Report, model: Any, folder: Path) -> None:
     pictures, found = {}, {}
     with report.watch(model) as seen:
         for value in (-1.5, 1.5):
-            molecules = model.sample(64, given={"logp": value}, steps=20, guidance=2.0)
+            molecules = model.sample(32, given={"logp": value}, steps=20, guidance=2.0)
             whole = [m for m in molecules if canonical(m)]
             found[f"mean logP, {value:+g} asked"] = float(np.mean([computed("logp", m) for m in whole]))
             pictures[f"logP {value:+g}"] = model.modality.show(molecules[:8], folder / f"logp_{value:+g}.svg")
     report.item(
         "Ask for a property",
         "Molecules that prefer water (logP -1.5) and fat (+1.5)",
-        'model.sample(64, given={"logp": 1.5}, steps=20, guidance=2.0)',
+        'model.sample(32, given={"logp": 1.5}, steps=20, guidance=2.0)',
         pictures,
         seen.calls,
         seen.seconds,
@@ -93,13 +93,13 @@ def grown(report: Report, model: Any, folder: Path) -> None:
         ("Link two fragments", "Join cyclopropane and a nitrile", "*C1CC1.*C#N", 9),
     ):
         with report.watch(model) as seen:
-            molecules = model.complete(scaffold, samples=64, atoms=atoms or 0, steps=20)
+            molecules = model.complete(scaffold, samples=32, atoms=atoms or 0, steps=20)
         kept = {"valid": shares(molecules)["valid"], "in one part": shares(molecules)["connected"]}
         name = title.split()[0].lower()
         report.item(
             title,
-            f"{asked}: eight of 64, what was given is marked",
-            f'model.complete("{scaffold}", samples=64{f", atoms={atoms}" if atoms else ""})',
+            f"{asked}: eight of 32, what was given is marked",
+            f'model.complete("{scaffold}", samples=32{f", atoms={atoms}" if atoms else ""})',
             model.modality.show(molecules[:8], folder / f"{name}.svg"),
             seen.calls,
             seen.seconds,

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from suffuse.diffusion.state import Task
 from suffuse.errors import AskError, DataError
-from suffuse.modalities.graphs import encoding, reading, writing
+from suffuse.modalities.graphs import encoding, reading, verbs, writing
 from suffuse.modalities.graphs.base import NETWORK, NodeEdgeModality
 from suffuse.modalities.graphs.data import GraphData, Record
 from suffuse.modalities.graphs.projection import KINDS, project
@@ -31,6 +31,7 @@ class Graphs(NodeEdgeModality):
     name = "graphs"
     summary = "Graphs with node and edge classes: generate, complete, predict properties; planar, acyclic, connected on request"
     extra = "graphs"
+    verbs = {"complete": verbs.complete}
 
     # -- reading ------------------------------------------------------------------------------------------------
     @classmethod

@@ -166,6 +166,10 @@ class Molecules(NodeEdgeModality):
         (without any: everywhere); or a mapping of properties, with such a scaffold as "scaffold" or "file". A list gives one
         per sample. atoms: how many the answer has (default: as in the data). project: 'valid', 'connected', both with a
         comma. Other names are properties. Raises AskError, DataError."""
+        if self.config.get("only") == "place":
+            raise AskError(
+                "this model only places given molecules in space: use its verb conformers, or make molecules with qm9"
+            )
         wanted = [k for k in (project.split(",") if isinstance(project, str) else project) if k]
         strange = next((k for k in wanted if k not in PROJECTIONS), None)
         if strange:
