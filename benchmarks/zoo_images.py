@@ -44,7 +44,7 @@ MODELS: dict[str, dict[str, Any]] = {
     },
 }
 RECIPE = {"batch": 64, "learning_rate": 2e-3, "precision": "bf16", "compile": False, "channels_last": False}
-SAMPLING = {"steps": 10, "guidance": 2.0}
+SAMPLING = {"steps": 10, "guidance": 2.0, "stochasticity": 1.0}
 
 
 def source(name: str, data: Path, work: Path, part: str) -> Path:
@@ -79,24 +79,37 @@ def unpack(archive: Path, folder: Path) -> None:
             writer.writerows([Path(row["file"]).name, row["caption"]] for row in mine)
 
 
-def train(
-    name: str, data: Path, work: Path, minutes: float, tasks: list[str] | None = None, output: str | None = None
-) -> None:
-    """The recipe; a killed run goes on where it stopped."""
-    spec = MODELS[name]
-    folder = work / (output or name)
+def train(args: argparse.Namespace) -> None:
+    """The recipe; a killed run goes on where it stopped. --start-from goes on from another run, at half the rate."""
+    name, spec = args.name, MODELS[args.name]
+    folder = args.work / (args.output or name)
+    weights = None
+    if args.tasks:
+        pairs = [word.partition("=") for word in args.tasks.split(",")]
+        weights = {task: float(weight or 1) for task, _, weight in pairs}
+    first = None if args.start_from is None else suffuse.load(args.work / args.start_from)
+    more = {} if first is None else {"start_from": first, "learning_rate": RECIPE["learning_rate"] / 2}
     begin = time.process_time()
     model = suffuse.train(
-        source(name, data, work, "train"), "images", minutes=minutes, tasks=tasks, output=folder, resume=True,
-        read=spec["read"], tell=print, **RECIPE,
+        source(name, args.data, args.work, "train"), "images", minutes=args.minutes, tasks=weights, output=folder, resume=True,
+        read=spec["read"] if first is None else {"split": "train"}, tell=print, **{**RECIPE, **more},
     )  # fmt: skip
+    words = f"python benchmarks/zoo_images.py train {name} --minutes {args.minutes:g}"
+    words += "".join(
+        f" --{k.replace('_', '-')} {v}" for k in ("tasks", "start_from", "output") if (v := getattr(args, k))
+    )
+    model.notes["commands"] = [*(first.notes.get("commands", []) if first else []), words]
+    model.notes["minutes"] = args.minutes + (
+        first.notes.get("minutes", first.notes["recipe"]["minutes"]) if first else 0
+    )
+    model.save(folder)
     print(f"{name}: {model.notes['steps']} steps, {time.process_time() - begin:.0f} CPU seconds in this process")
 
 
-def pack(name: str, data: Path, work: Path) -> None:
+def pack(name: str, data: Path, work: Path, run: str) -> None:
     """Measure the trained model, then write weights in 16 bits, card, recipe and a few real pictures to the zoo."""
     spec = MODELS[name]
-    model = suffuse.load(work / name)
+    model = suffuse.load(work / run)
     model.settings |= SAMPLING
     test = model.modality.dataset(source(name, data, work, "test"))
     figures: dict[str, Any] = {}
@@ -114,10 +127,9 @@ def pack(name: str, data: Path, work: Path) -> None:
     target = ZOO / name
     target.mkdir(exist_ok=True)
     model.save(target, half=True)
-    minutes = notes["recipe"]["minutes"]
-    command = f"python benchmarks/zoo_images.py train {name} --minutes {minutes:g} && python benchmarks/zoo_images.py pack {name}"
+    commands = [*notes.get("commands", []), f"python benchmarks/zoo_images.py pack {name} --output {run}"]
     recipe = {
-        "command": command,
+        "commands": commands,
         "modality": "images",
         "read": spec["read"],
         "recipe": notes["recipe"],
@@ -125,7 +137,7 @@ def pack(name: str, data: Path, work: Path) -> None:
     }
     (target / "recipe.json").write_text(json.dumps(recipe, indent=1) + "\n")
     samples(model, test, target / "samples", spec)
-    card(model, name, spec, command, target / "README.md")
+    card(model, name, spec, commands, target / "README.md")
     print(f"{target}: {(target / 'model.safetensors').stat().st_size / 2**20:.2f} MiB")
     for key, value in notes["quality"].items():
         print(f"  {key}: {value:g}")
@@ -178,7 +190,7 @@ def samples(model: Any, test: Any, folder: Path, spec: dict[str, Any]) -> None:
         )
 
 
-def card(model: Any, name: str, spec: dict[str, Any], command: str, path: Path) -> None:
+def card(model: Any, name: str, spec: dict[str, Any], commands: list[str], path: Path) -> None:
     """README.md with data, licence, quality beside real against real, and the command."""
     notes = model.notes
     rows = []
@@ -205,9 +217,8 @@ model.sample(8{', given={"label": 3}' if model.modality.config["classes"] else '
 
 - Data: {spec["data"]}.
 - Licence of the data: {spec["licence"]}. Licence of the model: that of suffuse (Apache-2.0).
-- Training: {notes["recipe"]["minutes"]:g} CPU minutes on one core, {notes["steps"]} steps of {notes["recipe"]["batch"]} pictures;
-  settings in `recipe.json`.
-- Made by `{command}`.
+- Training: {notes.get("minutes", notes["recipe"]["minutes"]):g} CPU minutes on one core; settings in `recipe.json`. Made by
+  `{"`, then `".join(commands)}`.
 
 ## Quality
 
@@ -232,14 +243,14 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--work", type=Path, default=Path("runs"))
     parser.add_argument("--minutes", type=float, default=12)
-    parser.add_argument("--tasks", help="train on these tasks only, with commas between (a specialist)")
-    parser.add_argument("--output", help="name of the run's folder, if it is not the model's name")
+    parser.add_argument("--tasks", help="train on these tasks only, such as label=0.9,generate=0.1 (a specialist)")
+    parser.add_argument("--start-from", help="train: go on from this run in --work")
+    parser.add_argument("--output", help="name of the run in --work, if it is not the model's name")
     args = parser.parse_args()
     if args.step == "train":
-        tasks = args.tasks.split(",") if args.tasks else None
-        train(args.name, args.data, args.work, args.minutes, tasks, args.output)
+        train(args)
     else:
-        pack(args.name, args.data, args.work)
+        pack(args.name, args.data, args.work, args.output or args.name)
 
 
 if __name__ == "__main__":

@@ -367,7 +367,8 @@ class Model:
     def _conditions(self, task: Task) -> list[str]:
         """Fields that are given as a whole: what classifier-free guidance holds back."""
         levels = full_levels(self.joint, task.x, task.start.levels)
-        return [n for n in self.joint if bool((levels[n] == 0).all()) and n not in task.start.held]
+        held = {n for n, mask in task.start.held.items() if bool(mask.any())}
+        return [n for n in self.joint if bool((levels[n] == 0).all()) and n not in held]
 
     def _clean_at(self, batch: Batch, levels: dict[str, float]) -> Fields:
         """The clean prediction with the named fields noised to a level and everything else as it is."""

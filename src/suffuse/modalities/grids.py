@@ -227,8 +227,8 @@ def grid_start(
     task: 'generate' (conditions held), 'label' (conditions given), 'inpaint' (cells outside a random hole given,
       conditions given for half of the examples) or 'classify' (grids given, conditions asked).
     grids: names of the grid fields. conditions: names of the label, number and caption fields. Conditions whose truth
-    is not observed are held at 1; an example that has none to classify generates. Levels have one cell along every
-    axis that does not need more.
+    is not observed are held at 1; an example that has none to classify generates. Where all conditions are labels, those
+    to classify are wholly masked (exact levels). Levels have one cell along every axis that does not need more.
     """
     if task not in ("generate", "label", "inpaint", "classify"):
         raise ValueError(f"unknown grid task {task!r}")
@@ -255,4 +255,8 @@ def grid_start(
         shape = (size, *[1] * (batch.x[name].dim() - 1))
         levels[name] = torch.where(given & known[name], 0.0, 1.0).reshape(shape)
         held[name] = ~((given | asked) & known[name]).reshape(shape)
-    return Start(levels, held)
+    single = all(batch.x[name].shape[1:] == (1,) and not batch.x[name].is_floating_point() for name in conditions)
+    exact = asked.clone() if task == "classify" and single and conditions else None
+    if exact is not None:
+        exact &= torch.stack(list(known.values())).any(dim=0)
+    return Start(levels, held, exact)

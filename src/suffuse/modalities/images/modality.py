@@ -144,7 +144,7 @@ class Images(Modality):
             processes["label"] = Categorical(len(self.config["classes"]))
         if self.config["vocabulary"]:
             processes["caption"] = Categorical(len(self.config["vocabulary"]))
-        return Joint(processes, weights={"label": 0.1, "caption": 0.05})
+        return Joint(processes, weights={"label": 0.3, "caption": 0.05})
 
     def network(self) -> nn.Module:
         config = self.config
@@ -164,13 +164,14 @@ class Images(Modality):
     def tasks(self) -> dict[str, float]:
         if not self.conditions:
             return {"generate": 0.8, "inpaint": 0.2}
-        return {"generate": 0.35, "label": 0.35, "inpaint": 0.2, "classify": 0.1}
+        return {"generate": 0.3, "label": 0.35, "inpaint": 0.2, "classify": 0.15}
 
     def start(self, task: str, batch: Batch, random: Random, step: int) -> Start:
         return grid_start(task, batch, random, step, grids=["image"], conditions=self.conditions)
 
     def defaults(self) -> dict[str, Any]:
-        return {"batch": 64, "learning_rate": 2e-3, "sampling": {"steps": 10, "guidance": 1.0}}
+        sampling = {"steps": 10, "guidance": 2.0 if self.conditions else 1.0, "stochasticity": 1.0}
+        return {"batch": 64, "learning_rate": 2e-3, "sampling": sampling}
 
     # -- asking -------------------------------------------------------------------------------------------------
     def request(self, n: int, given: Any = None, *, index: Tensor, **asked: Any) -> Task:
