@@ -1,5 +1,7 @@
 """Time series: fields, tasks, the inner baseline, and the verbs on a small trained model."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,6 +11,7 @@ import suffuse
 from suffuse.diffusion.random import Random
 from suffuse.diffusion.state import Start
 from suffuse.errors import AskError, DataError
+from suffuse.metrics import probabilistic
 from suffuse.modalities.series import Series, conformal, scaling, tasks
 from suffuse.modalities.series.baseline import baseline
 from suffuse.modalities.series.modality import series_grid
@@ -322,3 +325,30 @@ def test_series_that_were_never_negative_stay_so():
     for floor, expected in ((True, [0.0, 0.0]), (False, [None, None])):
         assert Series.read(dry, window=8, horizon=2, floor=floor)[0].config["floors"] == expected
     assert Series.read(waves(60).assign(y=lambda f: f.y - 20), window=8, horizon=2)[0].config["floors"] == [None, None]
+
+
+# -- the models that ship -------------------------------------------------------------------------------------------
+def test_the_air_model_beats_the_day_before_on_a_month_it_never_saw():
+    model = suffuse.load("air")
+    window, horizon = model.modality.config["window"], model.modality.config["horizon"]
+    real = pd.read_csv(Path(suffuse.__file__).parent / "zoo/air/samples/december.csv", parse_dates=["ds"])
+    hours = np.sort(real.ds.unique())
+    past = real[real.ds < hours[window]]
+    out = model.forecast(past, n=24, steps=5, samples=True)
+    truth = real[(real.ds >= hours[window]) & (real.ds < hours[window + horizon])].sort_values(["unique_id", "ds"])
+    assert list(out.unique_id) == list(truth.unique_id) and (out.ds.to_numpy() == truth.ds.to_numpy()).all()
+    draws = out[[c for c in out if c.startswith("sample_")]].to_numpy().T
+    before = past[past.ds >= hours[window - horizon]].sort_values(["unique_id", "ds"]).y.ffill().to_numpy()
+    ours, naive = (probabilistic.normalised_crps(x, truth.y.to_numpy()) for x in (draws, before[None]))
+    assert ours < 0.8 * naive and draws.min() >= 0
+    assert 0.6 < probabilistic.coverage(draws, truth.y.to_numpy(), 0.9)[0] <= 1
+
+
+def test_the_stocks_model_makes_ordered_prices():
+    model = suffuse.load("stocks")
+    made = model.sample(16, since=0, steps=12)
+    table = pd.concat(made).groupby("unique_id").y
+    assert set(table.groups) == {"Open", "High", "Low", "Close", "Adj_Close", "Volume"}
+    high, low = (np.stack([m.y[m.unique_id == n] for m in made]) for n in ("High", "Low"))
+    assert np.isfinite(high).all() and (high > low).mean() > 0.75
+    assert (high.max(1) / high.min(1)).mean() < 1.6
