@@ -3,7 +3,8 @@
     python benchmarks/distil.py fashion --data ../shared/data --minutes 10     # resumes; writes distil.md and distil.json
 
 Pictures are made by class (labels of the test set) with the model's own guidance, which the student has folded in; the
-same noise for all. Real against real beside; the reference is the teacher at 50 calls.
+same noise for all. Real against real beside; the reference is the teacher at 50 calls with its own settings, and
+`teacher_ode` is the same without added noise, which is what the student learns.
 """
 
 from __future__ import annotations
@@ -89,9 +90,10 @@ def main() -> None:
         "guidance": student.notes["distilled"]["guidance"],
         "trained": model.notes.get("seconds", float("nan")),
     }
-    for calls in (50, 10, 4, 2, 1):
-        found[f"teacher {calls}"] = measured(model, steps=calls, guidance=found["guidance"])
-        print("teacher", calls, found[f"teacher {calls}"], flush=True)
+    for calls, eta in ((50, None), (50, 0.0), (10, None), (2, None), (2, 0.0), (1, None)):
+        kind = "teacher" if eta is None else "teacher_ode"
+        found[f"{kind} {calls}"] = measured(model, steps=calls, guidance=found["guidance"], stochasticity=eta)
+        print(kind, calls, found[f"{kind} {calls}"], flush=True)
     for calls in (8, 4, 2, 1):
         found[f"student {calls}"] = measured(student, steps=calls)
         print("student", calls, found[f"student {calls}"], flush=True)
