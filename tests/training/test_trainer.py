@@ -257,6 +257,8 @@ def test_choice_is_measured_remembered_and_never_slower(tmp_path, monkeypatch):
     def broken():
         raise RuntimeError("not on this machine")
 
+    slow = {name: (lambda: __import__("time").sleep(0.01)) for name in ("plain", "other")}
+    assert machine.measure(slow, seconds=0.001).keys() == {"plain"}
     assert machine.measure({"plain": lambda: None, "bad": broken}).keys() == {"plain"}
     torch.set_num_threads(2)
 

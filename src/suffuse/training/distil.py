@@ -101,7 +101,11 @@ def distill(
         raise AskError("This model is distilled already; distil the model that it was made from.")
     if not calls or any(isinstance(c, bool) or not isinstance(c, int) or c < 1 or points % c for c in calls):
         raise AskError(f"points {points} must be a whole multiple of each number of calls, which are {calls}.")
-    data = source if hasattr(source, "batch") and hasattr(source, "__len__") else training_data(model.modality, source, read)
+    data = (
+        source
+        if hasattr(source, "batch") and hasattr(source, "__len__")
+        else training_data(model.modality, source, read)
+    )
     weight = model.settings["guidance"] if guidance is None else guidance
     student = copy.deepcopy(model.denoiser)
     student.flow_map = True

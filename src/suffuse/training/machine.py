@@ -88,10 +88,13 @@ def network_key(network: nn.Module, batch: int) -> str:
 def measure(candidates: dict[str, Callable[[], Any]], seconds: float = 4.0, rounds: int = 5) -> dict[str, float]:
     """The least time of each callable over interleaved rounds; a hopeless one (3x the best) is dropped after one.
 
-    At most about `seconds` are spent after the first call of each. A callable that raises is left out.
+    About `seconds` are spent: no further callable is begun after three times that. One that raises is left out.
     """
     times: dict[str, float] = {}
+    first = time.perf_counter()
     for name, call in list(candidates.items()):
+        if times and time.perf_counter() - first > 3 * seconds:
+            break
         try:
             call()
             start = time.perf_counter()
@@ -127,13 +130,15 @@ def choose(
     settle: Choice = Choice(),
     open_to: tuple[str, ...] = ("bf16", "channels_last"),
     cache: bool = True,
+    seconds: float = 4.0,
 ) -> Choice:
     """The fastest way to run a network here, measured once and remembered.
 
     run: makes the timed call for a choice (a training step, or one network call). purpose: 'train' or 'sample', part
     of the key. settle: what the caller has fixed. open_to: which of 'bf16', 'channels_last' and 'threads' may be changed
     from it.
-    The answer is never measured slower than `settle`. Compilation is decided apart (`worth_compiling`).
+    seconds: what measuring may take, roughly. The answer is never measured slower than `settle`. Compilation is
+    decided apart (`worth_compiling`).
     """
     file = cache_folder() / "machine.json"
     key = f"{machine_key(device)}/{network_key(network, batch)}/{purpose}/{sorted(open_to)}/{settle.to_json()}"
@@ -146,12 +151,12 @@ def choose(
         options["bf16"] = replace(settle, bf16=True)
     if "channels_last" in open_to and grids:
         options |= {f"{name}, channels_last": replace(o, channels_last=True) for name, o in list(options.items())}
-    times = measure({name: run(option) for name, option in options.items()}) if len(options) > 1 else {}
+    times = measure({name: run(option) for name, option in options.items()}, seconds) if len(options) > 1 else {}
     choice = options[fastest(times, "plain")]
     count = torch.get_num_threads()
     if "threads" in open_to and count > 1:
         few = replace(choice, threads=1)
-        own = measure({"all threads": run(choice), "one thread": _on_threads(run(few), 1, count)})
+        own = measure({"all threads": run(choice), "one thread": _on_threads(run(few), 1, count)}, seconds)
         choice, times = (few if fastest(own, "all threads") == "one thread" else choice), {**times, **own}
     if cache:
         known = {**dict(list(_known(file).items())[-200:]), key: {"choice": choice.to_json(), "seconds": times}}

@@ -93,7 +93,8 @@ class Trainer:
         self._drawn = 0.0
         self._last: dict[str, Tensor] = {}
         self._device()
-        self.averages = Averages(self.network.named_parameters(), recipe.tracked)
+        own = (recipe.average,) if folder is None and recipe.average not in (0, *recipe.tracked) else ()
+        self.averages = Averages(self.network.named_parameters(), (*recipe.tracked, *own))
         self.optimiser = Optimiser(self.network, recipe.optimiser, recipe.betas, recipe.momentum, recipe.weight_decay)
         self.choice: machine.Choice | None = None
         if resume and self.checkpoints is not None:
@@ -189,7 +190,10 @@ class Trainer:
         if open_to and self.world == 1 and recipe.minutes is not None and recipe.minutes >= 1:
             batch = self.feed.read(0).to(self.device)
             run = self._timed(batch)
-            choice = machine.choose(run, self.network, self.device, recipe.batch, "train", settle, tuple(open_to))
+            seconds = min(4.0, 0.01 * 60 * recipe.minutes)
+            choice = machine.choose(
+                run, self.network, self.device, recipe.batch, "train", settle, tuple(open_to), seconds=seconds
+            )
             if recipe.compile is None and machine.worth_compiling(60 * recipe.minutes, self.device):
                 tried = dataclasses.replace(choice, compile=True)
                 times = machine.measure({"eager": run(choice), "compiled": run(tried)})
