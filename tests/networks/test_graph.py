@@ -120,6 +120,14 @@ def test_pairs_keep_their_numbers(directed):
         node_count(5, directed)
 
 
+def test_tables_first_asked_for_in_inference_can_train():
+    network = randomised(node_classes=1, edge_classes=2)
+    edges = torch.zeros(2, pair_total(13), dtype=torch.int64)
+    arguments = ({"edges": edges}, {"edges": torch.ones(2, 1)}, {"sizes": torch.tensor([[13], [13]])})
+    call(network, *arguments)
+    network(*arguments)["edges"].sum().backward()
+
+
 def test_cycles_equal_enumeration():
     graph = nx.gnp_random_graph(9, 0.4, seed=2)
     expected = np.zeros((9, 3))

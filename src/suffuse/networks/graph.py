@@ -59,7 +59,9 @@ class GraphLayer(nn.Module):
             self.distance = nn.Linear(2 * sets, 4 * edge_width, bias=False)
             self.pull = nn.Linear(edge_width, sets)
             self.mix = nn.Linear(sets, sets, bias=False)
-            with torch.no_grad():
+            with torch.no_grad():  # coordinates start by staying where they are
+                self.pull.weight.mul_(0.1)
+                self.pull.bias.zero_()
                 self.mix.weight.copy_(torch.eye(sets))
 
     def forward(
@@ -103,7 +105,7 @@ class GraphLayer(nn.Module):
         up, gate = u.chunk(2, dim=-1)
         e = e + g3 * self.pair_out(up * F.silu(gate))
         if x is not None:
-            pull = (self.pull(e) * pairs)[:, :, None] * (difference / (1 + length)[:, :, None])
+            pull = (self.pull(F.rms_norm(e, e.shape[-1:])) * pairs)[:, :, None] * (difference / (1 + length)[:, :, None])
             x = self.mix(x + (tables["sign"].T @ pull.flatten(2)).view_as(x) * 0.3)
         return h, e * pairs, x
 

@@ -42,6 +42,11 @@ def pair_tables(n: int, directed: bool, device: str) -> dict[str, Tensor]:
     first, second: (P,) end points. full: (n*n,) number of pair (i, j), 0 on the diagonal. reverse: (P,) number of (j, i).
     one, two: (P, n) which node is first, second; both, sign: their sum and difference. off: (n, n), False on the diagonal.
     """
+    with torch.inference_mode(False):  # kept for training too, whoever asks first
+        return _tables(n, directed, device)
+
+
+def _tables(n: int, directed: bool, device: str) -> dict[str, Tensor]:
     first, second = pair_list(n, directed)
     count = len(first)
     full = torch.zeros(n, n, dtype=torch.int64)
