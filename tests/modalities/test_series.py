@@ -214,6 +214,8 @@ def test_bad_questions_get_one_sentence(model):
         (lambda: model.forecast(frame, 0), "at least 1"),
         (lambda: model.forecast(frame, 3, n=0), "at least 1"),
         (lambda: model.forecast(frame, 3, quantiles=[1.2]), "between 0 and 1"),
+        (lambda: model.forecast(frame, 3, quantiles="low"), "between 0 and 1"),
+        (lambda: model.forecast(frame, "soon"), "whole number"),
         (lambda: model.at(frame, ["never"]), "no date"),
         (lambda: model.forecast(frame.assign(ds=range(800)), 3), "times are numbers"),
         (lambda: model.cross_validation(frame, 200, 5), "do not fit"),

@@ -32,7 +32,7 @@ def impute(
 ) -> Any:
     """Fill every hole (NaN) of a frame. Adds `y` (the value given, or the median where it was asked) and `asked`."""
     pairs = _fitted(model, "impute") if conformal else None
-    _check(n, quantiles)
+    quantiles = _check(n, quantiles)
     panel = model.modality.panel(frame)
     filled = asking.fill(model, panel.records, n, **how)
     return _table(filled, panel, model, quantiles, samples, only_asked=False, pairs=pairs)
@@ -53,7 +53,7 @@ def forecast(
     """The next `horizon` steps after each series' last time (default: the trained horizon). future: a frame with the
     covariates known ahead. A longer horizon than trained is rolled out (told)."""
     pairs = _fitted(model, "forecast") if conformal else None
-    _check(n, quantiles)
+    quantiles = _check(n, quantiles)
     config = model.modality.config
     horizon = config["horizon"] if horizon is None else _whole(horizon, "horizon")
     panel = model.modality.panel(frame)
@@ -75,8 +75,9 @@ def at(
     **how: Any,
 ) -> Any:
     """Values at any times, between, before or after the measured ones; rows of exactly these times."""
-    _check(n, quantiles)
+    quantiles = _check(n, quantiles)
     config = model.modality.config
+    times = times.split(",") if isinstance(times, str) else times
     wanted = np.unique([frames.to_time(t, config) for t in np.atleast_1d(np.asarray(times, dtype=object))])
     if not len(wanted) or not np.isfinite(wanted).all():
         raise AskError("times must be at least one finite time")
@@ -105,7 +106,7 @@ def anomaly(
     """How surprising each measured value is, given the others: values are hidden in `folds` turns of short blocks and
     predicted. Adds `y`, `surprise` (distance from the median over half the central 68 % width: about a number of
     deviations) and `p` (two-sided share of draws at least as far out)."""
-    _check(n, quantiles)
+    quantiles = _check(n, quantiles)
     if folds < 2:
         raise AskError(f"folds is {folds}; at least 2 are needed")
     panel = model.modality.panel(frame)
@@ -150,7 +151,7 @@ def cross_validation(
     data. Adds `cutoff` (the last time known) and `y`, the truth. The model is not trained again between cutoffs."""
     import pandas as pd
 
-    _check(n, quantiles)
+    quantiles = _check(n, quantiles)
     config = model.modality.config
     horizon = config["horizon"] if horizon is None else _whole(horizon, "horizon")
     windows, stride = _whole(windows, "windows"), horizon if stride is None else _whole(stride, "stride")
@@ -291,13 +292,19 @@ def _fitted(model: Any, task: str) -> Any:
     return pairs
 
 
-def _check(n: int, quantiles: Sequence[float]) -> None:
+def _check(n: int, quantiles: Any) -> tuple[float, ...]:
     _whole(n, "n")
-    if not len(quantiles) or not all(0 < q < 1 for q in quantiles):
-        raise AskError(f"quantiles must be numbers between 0 and 1, not {list(quantiles)}")
+    try:
+        listed = quantiles.split(",") if isinstance(quantiles, str) else np.atleast_1d(quantiles)
+        levels = tuple(float(q) for q in listed)
+    except (TypeError, ValueError):
+        levels = ()
+    if not levels or not all(0 < q < 1 for q in levels):
+        raise AskError(f"quantiles must be numbers between 0 and 1, not {quantiles!r}")
+    return levels
 
 
 def _whole(value: Any, name: str) -> int:
-    if isinstance(value, bool) or int(value) != value or value < 1:
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or int(value) != value or value < 1:
         raise AskError(f"{name} is {value!r}; it must be a whole number, at least 1")
     return int(value)
