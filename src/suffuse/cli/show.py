@@ -149,19 +149,17 @@ def rooms() -> Iterator[Callable[[str, Any], None]]:
 
 def gallery(report: Any, path: Path) -> None:
     """The demo's table, and where the page is."""
-    table = _table("room", "what was asked", "calls", "seconds", "quality", "real")
+    table = _table("room", "what was asked", "calls", "seconds", "quality (real, or as said)")
     for room in report.rooms:
         for k, item in enumerate(room.items):
-            table.add_row(
-                room.title if k == 0 else "",
-                item.title,
-                number(item.calls),
-                number(item.seconds),
-                ", ".join(f"{name} {number(figure)}" for name, figure in item.quality.items()),
-                ", ".join(number(figure) for figure in item.real.values()),
-            )
+            told = [
+                f"{name} {number(figure)}" + (f" ({number(item.real[name])})" if name in item.real else "")
+                for name, figure in item.quality.items()
+            ]
+            title = room.title if k == 0 else ""
+            table.add_row(title, item.title, number(item.calls), number(item.seconds), _safe("; ".join(told)))
         if room.failure:
-            table.add_row(room.title if not room.items else "", f"[red]{_safe(room.failure)}[/]", "", "", "", "")
+            table.add_row(room.title if not room.items else "", f"[red]{_safe(room.failure)}[/]", "", "", "")
     console().print(table)
     line(f"open {path} in a browser: it needs no network")
 

@@ -69,9 +69,13 @@ def _room(slug: str, room: Room) -> str:
 
 def _item(slug: str, item: Item) -> str:
     note = f'<p class="note">{_prose(item.note)}</p>' if item.note else ""
-    shown = "".join(_figure(caption, part, item.title) for caption, part in pictures(item.picture))
-    many = " many" if len(pictures(item.picture)) > 1 else ""
-    return f"""<article id="{slug}">
+    parts = pictures(item.picture)
+    shown = "".join(_figure(caption, part, item.title) for caption, part in parts)
+    sizes = [_extent(part) for _, part in parts]
+    broad = bool(sizes) and all(wide >= 1.8 * high > 0 for wide, high in sizes)
+    many = " many" if len(parts) > 1 and not broad else ""
+    card = ' class="broad"' if broad and max(wide for wide, _ in sizes) >= 900 else ""
+    return f"""<article id="{slug}"{card}>
 <div class="shown{many}">{shown}</div>
 <div class="told">
 <h3>{escape(item.title)}</h3>
@@ -160,17 +164,32 @@ def _part(part: Any, title: str) -> str:
 
 def _image(data: bytes, kind: str, title: str) -> str:
     width, height = _size(data)
-    size = f' width="{width}" height="{height}"' if width else ""
-    pixels = ' class="pixels"' if 0 < width <= 200 else ""
+    drawn = kind == "image/svg+xml"  # drawn sharp at any size: the page decides
+    size = f' width="{width}" height="{height}"' if width and not drawn else ""
+    pixels = ' class="pixels"' if 0 < width <= 200 and not drawn else ' class="drawn"' if drawn else ""
     return f'<img{pixels}{size} alt="{escape(title)}" loading="lazy" src="{_uri(data, kind)}">'
 
 
+def _extent(part: Any) -> tuple[int, int]:
+    """Width and height of one part of a picture where they are known, (0, 0) otherwise."""
+    if hasattr(part, "save") and hasattr(part, "width"):
+        return part.width, part.height
+    if isinstance(part, str) and part.lstrip().startswith("<"):
+        return 0, 0
+    return _size(Path(part).read_bytes())
+
+
 def _size(data: bytes) -> tuple[int, int]:
-    """Width and height of a PNG or GIF from its header; (0, 0) for others."""
+    """Width and height of a PNG, GIF or SVG from its header; (0, 0) for others."""
     if data[:8] == b"\x89PNG\r\n\x1a\n":
         return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
     if data[:3] == b"GIF":
         return int.from_bytes(data[6:8], "little"), int.from_bytes(data[8:10], "little")
+    if b"<svg" in data[:2000]:
+        head = data[:4000].decode("utf-8", "replace").partition("<svg")[2].partition(">")[0]
+        found = [re.search(rf'\b{name}=["\']([0-9.]+)', head) for name in ("width", "height")]
+        if all(found):
+            return int(float(found[0].group(1))), int(float(found[1].group(1)))
     return 0, 0
 
 
