@@ -138,7 +138,7 @@ def anomaly(data: Path, work: Path, minutes: float, seed: int) -> None:
     def nearest(y: torch.Tensor) -> torch.Tensor:
         return torch.cdist(y.flatten(1), known).square().amin(1) / known.shape[1]
 
-    def noise(y: torch.Tensor, level: float, repeats: int = 8) -> torch.Tensor:
+    def noise(y: torch.Tensor, level: float, repeats: int = 4) -> torch.Tensor:
         """Gaussian-noise reconstruction: one denoising call, squared error (Kascenas et al. 2022), by the same network."""
         total, generator = torch.zeros(len(y)), torch.Generator().manual_seed(seed)
         process = model.joint["image"]
@@ -151,11 +151,11 @@ def anomaly(data: Path, work: Path, minutes: float, seed: int) -> None:
 
     def sampled(y: torch.Tensor, level: float, part: str) -> torch.Tensor:
         task = model.modality.request(len(y), list(parts[part][0]), index=torch.arange(len(y)))
-        return anomaly_scores(model, task, level, 4, 4, seed).flatten(1).mean(1)
+        return anomaly_scores(model, task, level, 2, 4, seed).flatten(1).mean(1)
 
     def likelihood(y: torch.Tensor, part: str, levels: tuple[float, ...]) -> torch.Tensor:
         """Weighted denoising error over several levels: an evidence bound up to a constant."""
-        return torch.stack([noise(y, t, 4) / noise(known.reshape(-1, *y.shape[1:]), t, 1).mean() for t in levels]).mean(
+        return torch.stack([noise(y, t, 2) / noise(known.reshape(-1, *y.shape[1:]), t, 1).mean() for t in levels]).mean(
             0
         )
 
@@ -163,12 +163,12 @@ def anomaly(data: Path, work: Path, minutes: float, seed: int) -> None:
     arms = [(f"PCA, {k} components", lambda y, p, k=k: pca(y, k), 0) for k in (4, 16, 64)]
     arms += [("nearest normal X-ray", lambda y, p: nearest(y), 0)]
     arms += [
-        (f"denoising in one call, level {t} (baseline)", lambda y, p, t=t: noise(y, t), 8) for t in (0.1, 0.2, 0.4, 0.6)
+        (f"denoising in one call, level {t} (baseline)", lambda y, p, t=t: noise(y, t), 4) for t in (0.1, 0.2, 0.4, 0.6)
     ]
     arms += [
-        (f"anomaly map: noised to {t}, sampled back", lambda y, p, t=t: sampled(y, t, p), 16) for t in (0.2, 0.4, 0.6)
+        (f"anomaly map: noised to {t}, sampled back", lambda y, p, t=t: sampled(y, t, p), 8) for t in (0.2, 0.4, 0.6)
     ]
-    arms += [("denoising error over five levels", lambda y, p: likelihood(y, p, (0.1, 0.2, 0.35, 0.5, 0.7)), 20)]
+    arms += [("denoising error over five levels", lambda y, p: likelihood(y, p, (0.1, 0.2, 0.35, 0.5, 0.7)), 10)]
     for name, score, calls in arms:
         begun = time.perf_counter()
         found = {p: auroc(score(x[p], p).numpy(), parts[p][1]) for p in parts}

@@ -1,15 +1,16 @@
 """Trains, measures and packs the scan, video and shape models that ship.
 
-    python benchmarks/zoo_grids.py train xray --data ../shared/data --work runs     # the command is printed; resumes
+    python benchmarks/zoo_grids.py train xray --data ../shared/data --work runs     # goes on when repeated
     python benchmarks/zoo_grids.py pack xray --data ../shared/data --work runs      # figures, card, samples
 
-`train` is `suffuse train` with the settings below; `pack` writes src/suffuse/zoo/NAME.
+`train` is `suffuse train` with the settings below; `pack` writes src/suffuse/zoo/NAME; `all` does both.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -64,23 +65,29 @@ MODELS: dict[str, dict[str, Any]] = {
 }
 
 
-def command(name: str, data: Path, work: Path) -> list[str]:
+RECIPE = {"precision": "bf16", "compile": False, "channels_last": False}
+
+
+def command(name: str, minutes: float) -> str:
     """The command that makes a model."""
+    return f"python benchmarks/zoo_grids.py all {name} --data DATA --work runs --minutes {minutes:g}"
+
+
+def train(name: str, data: Path, work: Path, minutes: float) -> None:
+    """`suffuse train` with the settings above; goes on where an interrupted run stopped."""
     told = MODELS[name]
-    source = told["source"] if told["source"] == "solids" else str(data / told["source"])
-    options = [part for key, value in told["read"].items() for part in (f"--{key}", str(value))]
-    return [
-        "suffuse",
-        "train",
+    source = told["source"] if told["source"] == "solids" else data / told["source"]
+    resume = (work / name / "training").is_dir()
+    suffuse.train(
         source,
-        "--modality",
         told["modality"],
-        *options,
-        "--minutes",
-        str(told["minutes"]),
-        "-o",
-        str(work / name),
-    ]
+        minutes=minutes,
+        output=work / name,
+        resume=resume,
+        read=told["read"],
+        tell=print,
+        **RECIPE,
+    )
 
 
 def held_out(name: str, model: Any, data: Path) -> Any:
@@ -158,7 +165,7 @@ def pack(name: str, data: Path, work: Path) -> None:
     }
     if told["modality"] == "scans":
         model.notes["use"] = "research and teaching only; everything it makes is synthetic and not for clinical use"
-    model.notes["command"] = " ".join(command(name, Path("DATA"), Path("runs")))
+    model.notes["command"] = command(name, model.notes["recipe"]["minutes"])
     folder = ZOO / name
     model.save(folder, half=True)
     (folder / "recipe.json").write_text(
@@ -174,19 +181,17 @@ def pack(name: str, data: Path, work: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("train", "pack"))
+    parser.add_argument("what", choices=("train", "pack", "all"))
     parser.add_argument("name", choices=MODELS)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--work", type=Path, default=Path("runs"))
+    parser.add_argument("--minutes", type=float, default=None)
     a = parser.parse_args()
-    if a.what == "pack":
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
+    if a.what != "pack":
+        train(a.name, a.data, a.work, a.minutes or MODELS[a.name]["minutes"])
+    if a.what != "train":
         pack(a.name, a.data, a.work)
-        return
-    words = command(a.name, a.data, a.work)
-    print(" ".join(words))
-    from suffuse.cli import main as run
-
-    raise SystemExit(run(words[1:] + (["--resume"] if (a.work / a.name / "training").is_dir() else [])))
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ def sharpness(frames: np.ndarray) -> np.ndarray:
     return gradient / np.maximum(frames.mean((-1, -2)), 1e-6)
 
 
-def evaluate(model: Any, data: Any, samples: int = 64, seed: int = 0, steps: int | None = None) -> dict[str, float]:
+def evaluate(model: Any, data: Any, samples: int = 48, seed: int = 0, steps: int | None = None) -> dict[str, float]:
     """Frechet distance of clips and of their frame-to-frame differences in principal components of real clips, and the mean
     squared error of predicting the second half of held-out clips from the first, beside repeating the last frame."""
     half = len(data) // 2
