@@ -187,6 +187,14 @@ def test_sample_generates_and_continues(model):
     assert np.isfinite(more[1].y).all()
 
 
+def test_edit_stays_near_at_small_strength(model):
+    head = waves(24)
+    near, far = (model.edit(head, strength=s)[0].y.to_numpy() for s in (0.05, 0.95))
+    assert 0 < 2 * np.abs(near - head.y).mean() < np.abs(far - head.y).mean()
+    with pytest.raises(AskError, match="give one"):
+        model.edit([head, head], strength=0.5)
+
+
 def test_saving_loading_and_writing(model, tmp_path):
     again = suffuse.load(model.save(tmp_path / "m"))
     a, b = (m.forecast(waves(), n=3, samples=True)["sample_1"] for m in (model, again))

@@ -137,6 +137,12 @@ class Series(Modality):
             if horizon:
                 raise AskError("a horizon needs given values: sample(n, given=frame, horizon=steps)")
             return generation(config, n, index, since)
+        if isinstance(given, dict) and "series" in given:  # as `edit` hands it in
+            given = given["series"]
+        if isinstance(given, list):
+            if len(given) != 1:
+                raise AskError(f"{len(given)} frames at once; give one")
+            given = given[0]
         panel = self.panel(given)
         if len(panel.records) > 1:
             raise AskError(
