@@ -106,7 +106,7 @@ def train(args: argparse.Namespace) -> None:
     print(f"{name}: {model.notes['steps']} steps, {time.process_time() - begin:.0f} CPU seconds in this process")
 
 
-def pack(name: str, data: Path, work: Path, run: str) -> None:
+def pack(name: str, data: Path, work: Path, run: str, count: int) -> None:
     """Measure the trained model, then write weights in 16 bits, card, recipe and a few real pictures to the zoo."""
     spec = MODELS[name]
     model = suffuse.load(work / run)
@@ -114,7 +114,7 @@ def pack(name: str, data: Path, work: Path, run: str) -> None:
     test = model.modality.dataset(source(name, data, work, "test"))
     figures: dict[str, Any] = {}
     for guidance in (1.0, SAMPLING["guidance"]):
-        found = model.evaluate(test, samples=2000, guidance=guidance)
+        found = model.evaluate(test, samples=count, guidance=guidance)
         figures |= {f"{key} (guidance {guidance:g})" if _varies(key) else key: value for key, value in found.items()}
     figures |= memory(model, name, data, work, test)
     model.notes |= {
@@ -127,7 +127,7 @@ def pack(name: str, data: Path, work: Path, run: str) -> None:
     target = ZOO / name
     target.mkdir(exist_ok=True)
     model.save(target, half=True)
-    commands = [*notes.get("commands", []), f"python benchmarks/zoo_images.py pack {name} --output {run}"]
+    commands = [*notes.get("commands", []), f"python benchmarks/zoo_images.py pack {name} --output {run} --samples {count}"]
     recipe = {
         "commands": commands,
         "modality": "images",
@@ -159,7 +159,7 @@ def memory(model: Any, name: str, data: Path, work: Path, test: Any) -> dict[str
     from suffuse.modalities.images.quality import generate
 
     train_data = model.modality.dataset(source(name, data, work, "train"), split="train")
-    rows = torch.arange(min(300, len(test)))
+    rows = torch.arange(min(200, len(test)))
     made = generate(model.modality, model, test, rows, guidance=SAMPLING["guidance"])
     return memorisation(made.float() / 255, train_data.pixels.float() / 255, test.pixels[rows].float() / 255)
 
@@ -244,13 +244,14 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs"))
     parser.add_argument("--minutes", type=float, default=12)
     parser.add_argument("--tasks", help="train on these tasks only, such as label=0.9,generate=0.1 (a specialist)")
+    parser.add_argument("--samples", type=int, default=2000, help="pack: how many pictures the figures are taken on")
     parser.add_argument("--start-from", help="train: go on from this run in --work")
     parser.add_argument("--output", help="name of the run in --work, if it is not the model's name")
     args = parser.parse_args()
     if args.step == "train":
         train(args)
     else:
-        pack(args.name, args.data, args.work, args.output or args.name)
+        pack(args.name, args.data, args.work, args.output or args.name, args.samples)
 
 
 if __name__ == "__main__":
