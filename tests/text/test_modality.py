@@ -202,3 +202,47 @@ def test_integer_sequences():
     given = [-1 if k % 2 else 3 for k in range(24)]
     out = model.sample(2, given, steps=4)
     assert all(len(s) == 24 and s[::2] == [3] * 12 and max(s) < 7 for s in out)
+
+
+@pytest.fixture(scope="module")
+def blocks():
+    text = "the king of the hill saw the crown of the king. " * 40
+    return suffuse.train([text], "text", steps=60, batch=8, read={**TINY, "length": 48, "block": 4}, threads=1)
+
+
+def test_blocks_see_clean_blocks_before_them_and_nothing_after(blocks):
+    """The training pass (noisy beside clean), the plain pass and the cached pass give the same logits for a block in work."""
+    network = blocks.denoiser.network
+    torch.manual_seed(0)
+    for p in network.parameters():
+        torch.nn.init.normal_(p, std=0.3)
+    clean = torch.randint(0, network.classes, (3, 48))
+    noisy = torch.where(torch.rand(3, 48) < 0.5, network.classes, clean)
+    with torch.inference_mode():
+        beside = network({"text": noisy}, {}, {"clean:text": clean})["text"]
+        network.cached, network._kept = True, None
+        for block in range(12):
+            here = slice(4 * block, 4 * block + 4)
+            partial = clean.clone()
+            partial[:, 4 * block :] = network.classes
+            partial[:, here] = noisy[:, here]
+            if not (partial[:, here] == network.classes).any(1).all():
+                continue
+            network.cached = False
+            plain = network({"text": partial}, {}, {})["text"]
+            network.cached = True
+            kept = network({"text": partial}, {}, {})["text"]
+            assert torch.allclose(plain[:, here], beside[:, here], atol=1e-4)
+            assert torch.allclose(kept[:, here], beside[:, here], atol=1e-4)
+        network.cached = False
+    assert network._kept[0].shape[1] > 8
+
+
+def test_models_of_blocks_write_and_refuse(blocks):
+    assert len(blocks.sample(2, steps=24)[0]) == 48
+    text = "".join(blocks.stream("the king", length=96))
+    assert len(text) == 96 and text.startswith("the king")
+    with pytest.raises(AskError, match="from left to right"):
+        blocks.sample(1, "the ____ of")
+    with pytest.raises(AskError, match="does not divide"):
+        Text.read(["abc " * 50], block=4, length=30)

@@ -15,6 +15,7 @@ class TextData:
     document; windows start every `stride` tokens, so that each token is seen in many places.
 
     tokens: (total,) int32 of all documents; offsets: (documents + 1,) their borders; labels: (documents,) or None.
+    beside: hand the clean text out as context, which networks of blocks look at.
     end: fill each line to `length` with this end token (all positions exist); None: pad, and say where text exists.
     """
 
@@ -27,9 +28,10 @@ class TextData:
         length: int,
         end: int | None = None,
         stride: int | None = None,
+        beside: bool = False,
     ):
         self.tokens, self.offsets, self.labels, self.form = tokens, offsets, labels, form
-        self.length, self.end = length, end
+        self.length, self.end, self.beside = length, end, beside
         sizes = np.diff(offsets)
         if form == "packed":
             self.stride = stride or max(1, length // 8)
@@ -63,4 +65,5 @@ class TextData:
             exists["text"] = torch.from_numpy(inside)
         if self.labels is not None:
             x["label"] = torch.from_numpy(self.labels[self.document[rows]].astype(np.int64))[:, None]
-        return Batch(x, exists=exists, index=indices)
+        context = {"clean:text": x["text"]} if self.beside else {}
+        return Batch(x, exists=exists, context=context, index=indices)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from suffuse.diffusion.orders import Even
+from suffuse.diffusion.orders import Blocks, Even, FirstHitting
 from suffuse.diffusion.path import Clock
 from suffuse.diffusion.process import Categorical, Joint
 from suffuse.diffusion.random import Random
@@ -20,6 +20,7 @@ from suffuse.files import atomic_write
 from suffuse.modalities.contract import Modality
 from suffuse.modalities.text import asking, preparing, reading
 from suffuse.modalities.text.data import TextData
+from suffuse.modalities.text.maps import starting_levels
 from suffuse.modalities.text.verbs import VERBS
 from suffuse.modalities.text.vocabulary import Vocabulary
 
@@ -43,6 +44,7 @@ class Text(Modality):
         self.length, self.form = int(config["length"]), config["form"]
         self.labels: list[str] = config.get("labels") or []
         self.ending = config.get("ending", "length")
+        self.block = int(config.get("block", 0))
 
     # -- reading ------------------------------------------------------------------------------------------------
     @classmethod
@@ -75,6 +77,7 @@ class Text(Modality):
         label: str = "label",
         encoding: str = "utf-8",
         streams: int = 0,
+        block: int = 0,
         dim: int | None = None,
         depth: int | None = None,
         heads: int | None = None,
@@ -97,10 +100,12 @@ class Text(Modality):
             if value not in allowed:
                 raise AskError(f"{name} must be one of {', '.join(map(str, allowed))}, not {value!r}")
         found = list(reading.documents(source, text, label, encoding))
+        if block and (prior != "mask" or form == "lines" or ending != "length"):
+            raise AskError("block diffusion is for packed text under masks: leave form, prior and ending as they are")
         if not found:
             raise DataError("the source is empty: there is nothing to learn from")
         integers = not isinstance(found[0].text, str)
-        form = form or preparing.likely_form(found)
+        form = form or ("packed" if block else preparing.likely_form(found))
         found = preparing.lines_of(found) if form == "lines" else found
         words = preparing.make_vocabulary(vocabulary, found, limit, integers, end=ending == "token")
         names = sorted({d.label for d in found if d.label is not None})
@@ -109,6 +114,10 @@ class Text(Modality):
             raise DataError(
                 f"{lacking.where} has no label, and others have: label all samples or none (label=None leaves them out)"
             )
+        if block and names:
+            raise AskError("block diffusion has no labels yet: leave block out, or name no label column")
+        if block and length and length % block:
+            raise AskError(f"a window of {length} tokens does not divide into blocks of {block}")
         config = {
             "vocabulary": words.config,
             "form": form,
@@ -116,10 +125,11 @@ class Text(Modality):
             "labels": names,
             "prior": prior,
             "streams": streams,
+            "block": block,
         }
         sequences = [preparing.encode(words, d) for d in found]
         if form == "packed":
-            config["length"] = length or min(256, max(len(s) for s in sequences))
+            config["length"] = length or min(256, max(len(s) for s in sequences) // max(block, 1) * max(block, 1))
         else:
             config["length"] = length or min(max(len(s) for s in sequences), preparing.LONGEST_LINE)
         sizes = {"dim": dim, "depth": depth, "heads": heads, "rank": rank, "nearby": nearby}
@@ -159,7 +169,9 @@ class Text(Modality):
             labels = np.array([self.labels.index(d.label) for d in found])
         offsets = np.concatenate([[0], np.cumsum([len(s) for s in sequences])])
         end = self.vocabulary.end if self.ending == "token" else None
-        return TextData(np.concatenate(sequences), offsets, labels, self.form, self.length, end, stride)
+        return TextData(
+            np.concatenate(sequences), offsets, labels, self.form, self.length, end, stride, bool(self.block)
+        )
 
     def _sizes(self, data: TextData) -> list[list[int]]:
         groups = np.zeros(len(data), int) if data.labels is None else data.labels
@@ -176,9 +188,12 @@ class Text(Modality):
         return Joint(processes, {"label": 0.1} if self.labels else {})
 
     def network(self) -> nn.Module:
+        from suffuse.modalities.text.blocks import BlockTextNetwork
         from suffuse.modalities.text.network import TextNetwork
 
         sizes = {k: self.config[k] for k in ("dim", "depth", "heads", "rank", "nearby") if k in self.config}
+        if self.block:
+            return BlockTextNetwork(self.vocabulary.size, self.block, streams=self.config.get("streams", 0), **sizes)
         return TextNetwork(
             self.vocabulary.size,
             labels=len(self.labels),
@@ -190,7 +205,9 @@ class Text(Modality):
         )
 
     def path(self, steps: int, grid: Any) -> Clock:
-        """Tokens open in random order, as many a call as the clock says."""
+        """Tokens open in random order, as many a call as the clock says; with blocks, from the left, block by block."""
+        if self.block:
+            return Clock(self.length, order=Blocks(self.block, FirstHitting(max(1, -(-self.length // steps)))))
         return Clock(steps, grid, Even())
 
     # -- training -----------------------------------------------------------------------------------------------
@@ -198,42 +215,16 @@ class Text(Modality):
     def tasks(self) -> dict[str, float]:
         """generate: any number of tokens masked at random; prefix: the left side given; blank: one gap to fill;
         and, with labels, unlabelled (the label held) and classify (the label asked)."""
+        if self.block:
+            return {"generate": 1.0}
         tasks = {"generate": 0.7, "prefix": 0.1, "blank": 0.1} | (
             {"unlabelled": 0.1, "classify": 0.1} if self.labels else {}
         )
         return tasks
 
     def start(self, task: str, batch: Batch, random: Random, step: int) -> Start:
-        text = batch.x["text"]
-        size, length = text.shape
-        index = batch.index
-        exists = batch.exists.get("text", torch.ones_like(text, dtype=torch.bool)).expand(size, length)
-        count = exists.sum(1, keepdim=True)
-        masked_prior = self.config.get("prior", "mask") == "mask"
-        u = random.uniform((3,), index, step, f"task/{task}").to(text.device)
-        at = torch.arange(length, device=text.device)
-        zero, one = torch.zeros(1, 1, device=text.device), torch.ones(1, 1, device=text.device)
-        if task in ("generate", "unlabelled", "classify") and masked_prior:
-            asked = 1 + (u[:, :1] * count).long().clamp(max=count - 1)
-            order = random.uniform((length,), index, step, f"order/{task}").to(text.device)
-            rank = order.masked_fill(~exists, 2.0).argsort(1).argsort(1)
-            level = (rank < asked).float()
-        elif task in ("generate", "unlabelled", "classify"):
-            level, masked_prior = one, False
-        else:
-            begin = (u[:, :1] * count).long()
-            width = 1 + (u[:, 1:2] * (count - begin)).long() if task == "blank" else count
-            level = ((at >= begin) & (at < begin + width)).float()
-            if masked_prior:  # some of the gap is filled already
-                order = random.uniform((length,), index, step, f"order/{task}").to(text.device)
-                level = level * (order < u[:, 2:]).float()
-        levels, held = {"text": level}, {}
-        if self.labels:
-            levels["label"] = one if task in ("unlabelled", "classify") else zero
-            if task == "unlabelled":
-                held["label"] = torch.ones(1, 1, dtype=torch.bool, device=text.device)
-        exact = torch.full((size,), True) if masked_prior else None
-        return Start(levels, held, exact)
+        masked = self.config.get("prior", "mask") == "mask"
+        return starting_levels(task, batch, random, step, masked, bool(self.labels), self.block)
 
     def defaults(self) -> dict[str, Any]:
         return {"batch": 32, "learning_rate": 3e-3, "sampling": {"steps": 20}}
@@ -374,6 +365,10 @@ class Text(Modality):
 
     def _task(self, tokens: Tensor, inside: Tensor, forbidden: Tensor, names: list[int | None], index: Tensor) -> Task:
         known = tokens >= 0
+        if self.block and bool((known[:, 1:] & ~known[:, :-1]).any()):
+            raise AskError(
+                "a model of blocks writes from left to right: give a prefix, without blanks before known text"
+            )
         packed = self.form == "packed"
         x = {"text": tokens.clamp(min=0)}
         levels, held, given = {"text": (~known).float()}, {}, {"text": known}

@@ -75,8 +75,8 @@ class TextNetwork(nn.Module):
         self.body = TokenTransformer(dim, depth, heads, cond=dim if levels else None)
         self.nearby = nn.ModuleList(Nearby(dim, nearby) for _ in range(depth if nearby else 0))
 
-    def embed(self, tokens: Tensor, exists: Tensor | None) -> Tensor:
-        """(B, L) tokens to (B, L, dim)."""
+    def embed(self, tokens: Tensor, exists: Tensor | None, begin: int = 0) -> Tensor:
+        """(B, L) tokens, the first of them at place `begin`, to (B, L, dim)."""
         h = self.embedding(tokens)
         h = h if self.widen is None else self.widen(h)
         h = F.rms_norm(h, h.shape[-1:])
@@ -86,7 +86,7 @@ class TextNetwork(nn.Module):
             to_end = (size - 1 - at).clamp(0, self.length - 1)
             h = h + self.first(at.clamp(max=self.length - 1)) + self.last(to_end)
         if self.voice is not None:
-            h = h + self.voice(at % self.voice.num_embeddings)
+            h = h + self.voice((at + begin) % self.voice.num_embeddings)
         return h
 
     def logits(self, h: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from suffuse.diffusion.random import Random
 from suffuse.diffusion.state import Batch, Fields
+from suffuse.modalities.text.maps import exact_mask
 
 
 def _logits(denoiser: Any, batch: Batch, tokens: Tensor, hold_label: bool) -> Tensor:
@@ -43,9 +44,9 @@ def exact_count_bound(
     shift = random.uniform((1,), index, 0, "shift")
     for k in range(draws):
         u = (k + shift) / draws
-        n = 1 + (u * count).long().clamp(max=count - 1)
-        order = random.uniform((text.shape[1],), index, k, "order").masked_fill(~real, 2.0)
-        masked = (order.argsort(1).argsort(1) < n) & real
+        order = random.uniform((text.shape[1],), index, k, "order")
+        masked = exact_mask(order, real, u, getattr(denoiser.network, "block", 0)) & real
+        n = masked.sum(1, keepdim=True)
         log_p = _logits(denoiser, batch, torch.where(masked, classes, text), hold_label)
         ce = -log_p.gather(-1, text.clamp(max=classes - 1).unsqueeze(-1)).squeeze(-1)  # null: not asked
         total += ((ce * masked).sum(1).double() / n[:, 0]) * count[:, 0]

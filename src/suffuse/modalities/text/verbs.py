@@ -179,6 +179,9 @@ def stream(
     if settled:
         yield words.decode(settled)
     round_number, hold = 0, max(len(stop) - 1, 0)
+    network = model.denoiser.network
+    if modality.block:  # finished blocks are kept, with their keys and values
+        network.cached, block = True, modality.block
     while len(settled) < length:
         past = settled[-max(int(window * keep), 1) :]
         room = min(window - len(past), length - len(settled))
