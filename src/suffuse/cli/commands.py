@@ -210,7 +210,7 @@ def conditions(a: Namespace) -> dict[str, Any] | None:
 
 def given(words: list[str] | None, model: Any) -> Any:
     """`--given` as the model's kind of data reads it: where samples are words, so may be what is given."""
-    return values.given(words, list(model.joint.processes) if model.modality.name in show.PRINTABLE else None)
+    return values.given(words, list(model.joint.processes) if model.modality.spelt else None)
 
 
 def there(word: str) -> str:
@@ -222,7 +222,7 @@ def there(word: str) -> str:
 
 def ready(output: str | None, model: Any) -> None:
     """Ask for -o before the work where samples cannot be printed."""
-    if output is None and model.modality.name not in show.PRINTABLE:
+    if output is None and not model.modality.spelt:
         raise AskError(f"{model.modality.name} are written to files; say where with -o")
 
 
@@ -235,15 +235,17 @@ def deliver(model: Any, made: Any, output: str | None, samples: bool = True) -> 
     if inspect.isgenerator(made):
         return stream(made, output)
     plain = isinstance(made, (dict, str, int, float, bool, type(None))) or hasattr(made, "to_csv")
-    if isinstance(made, (list, tuple)) and made and all(isinstance(m, (str, int, float, dict)) for m in made):
-        plain = model.modality.name not in show.PRINTABLE
+    if isinstance(made, (list, tuple)) and made:
+        words = all(isinstance(m, (str, int, float)) for m in made)
+        plain = all(isinstance(m, dict) for m in made) or (words and not model.modality.spelt)
     if samples and not plain:
         made = made if isinstance(made, (list, tuple)) else [made]
         if output is not None:
             show.written(model.modality.write(made, Path(output)))
         else:
             ready(output, model)
-            print(*made, sep="\n")
+            for m in made:
+                print(model.modality.spell(m))
     elif output is not None:
         show.written([show.write_value(made, Path(output))])
     else:

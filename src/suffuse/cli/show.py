@@ -12,10 +12,6 @@ from typing import Any
 
 from suffuse.demo.pieces import number
 
-PRINTABLE = ("text", "molecules")
-"""Modalities whose samples read well on a terminal; the others need an output file."""
-
-
 def console() -> Any:
     from rich.console import Console
 

@@ -38,6 +38,8 @@ class Modality(ABC):
     """One line for `suffuse modalities`."""
     extra: ClassVar[str]
     """The pip extra that brings its libraries."""
+    spelt: ClassVar[bool] = False
+    """Whether samples read well as lines on a terminal (text, SMILES): `spell` writes them."""
     verbs: ClassVar[dict[str, Callable[..., Any]]] = {}
     """Sugar: name -> function(model, ...); reachable as model.NAME(...) and `suffuse NAME MODEL ...`."""
 
@@ -130,6 +132,10 @@ class Modality(ABC):
     @abstractmethod
     def write(self, samples: Sequence[Any], path: Path) -> list[Path]:
         """Write samples to a file or folder (whole or not at all); returns what was written."""
+
+    def spell(self, sample: Any) -> str:
+        """One sample as text for a terminal, where `spelt`."""
+        return str(sample)
 
     def mask(self, mask: Any, task: Task) -> Tensor:
         """A person's mask of the main field (True: to be changed) as bool, broadcastable to the field. Raises `AskError`."""

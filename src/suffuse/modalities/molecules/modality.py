@@ -33,6 +33,7 @@ class Molecules(NodeEdgeModality):
     name = "molecules"
     summary = "Molecules in 2-D and 3-D: generate, by property, complete scaffolds, link fragments, predict, conformers"
     extra = "molecules"
+    spelt = True
     verbs = {
         "complete": verbs.complete,
         "properties": verbs.properties,
@@ -255,6 +256,12 @@ class Molecules(NodeEdgeModality):
         if path.suffix in (".svg", ".png"):
             return [self.show(samples, path)]
         return write_molecules(samples, path)
+
+    def spell(self, sample: Mol) -> str:
+        """SMILES."""
+        from suffuse.modalities.molecules.writing import plain_smiles
+
+        return plain_smiles(sample)
 
     def show(self, samples: Sequence[Mol], path: Path) -> Path:
         """A grid of structure drawings as SVG or PNG; given atoms are marked."""

@@ -36,6 +36,7 @@ class Text(Modality):
     name = "text"
     summary = "Text and token sequences: free text, prefixes, blanks, rewriting, labels, hard limits, any-order scores"
     extra = "text"
+    spelt = True
     verbs = VERBS
 
     def __init__(self, **config: Any):
