@@ -12,7 +12,6 @@ import argparse
 import io
 import json
 import platform
-import sys
 import tarfile
 import time
 import warnings
@@ -126,7 +125,9 @@ def write(args, name: str, title: str, text: str, rows: list[dict]) -> None:
 
     table = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
     table += ["| " + " | ".join(cell(r.get(k)) for k in head) + " |" for r in rows]
-    command = "python benchmarks/series.py " + " ".join(a for a in sys.argv[1:] if not a.startswith("/"))
+    told = f"--windows {args.windows} --n {args.n} --calls {' '.join(map(str, args.calls))} --seed {args.seed}"
+    made = f"--model {Path(args.model).name}" if args.model else f"--minutes {args.minutes:g}"
+    command = f"python benchmarks/series.py {args.claim} {made} {told}"
     machine = f"{platform.machine()}, torch {torch.__version__}, {torch.get_num_threads()} thread(s)"
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
@@ -309,10 +310,10 @@ def run_generation(args) -> None:
             )
             print(json.dumps(rows[-1]), flush=True)
     text = (
-        f"Windows of 24, min-max scaled by the whole table. {args.windows} made against {args.windows} real windows, and real "
-        "against other real ones (windows overlap, as in the published protocol); learnt scores: 3 repeats of our torch port, smaller "
-        "than the published networks, so compare with the real row. Published (bracketed): Diffusion-TS .147 / .067 on stocks, "
-        ".116 / .061 on ETTh1 (context-FID / discriminative), after 15 GPU minutes."
+        f"Windows of 24, min-max scaled by the whole table. {args.windows} made against {args.windows} real windows, and "
+        "real against other real ones (windows overlap, as in the published protocol). Learnt scores: 3 repeats of our torch "
+        "port, whose networks are smaller than the published ones, so compare with the real row. Published (bracketed): "
+        "Diffusion-TS .147 / .067 on stocks, .116 / .061 on ETTh1 (context-FID / discriminative), after 15 GPU minutes."
     )
     write(args, "generation", "Generated windows of 24 steps (line 8)", text, rows)
 
