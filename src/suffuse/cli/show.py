@@ -12,6 +12,7 @@ from typing import Any
 
 from suffuse.demo.pieces import number
 
+
 def console() -> Any:
     from rich.console import Console
 
