@@ -46,6 +46,21 @@ class Bench:
         self.data = asked.work / "data"
         self._kept: dict[str, Any] = {}
 
+    def used(self) -> str:
+        """The models that were loaded, with their sizes and training times."""
+        out = []
+        for name in ("english", "tang"):
+            if name in self._kept:
+                model = self._kept[name]
+                size = sum(p.numel() for p in model.denoiser.parameters())
+                out.append(f"{name}: {size:,} parameters, {model.notes['seconds'] / 60:.1f} minutes of one core")
+        if "ar" in self._kept:
+            size = sum(p.numel() for p in self._kept["ar"][0].parameters())
+            out.append(
+                f"left to right: {size:,} parameters, {self._kept['ar'][2]['seconds'] / 60:.1f} minutes of one core"
+            )
+        return "; ".join(out)
+
     def keep(self, name: str, make: Any) -> Any:
         if name not in self._kept:
             self._kept[name] = make()
@@ -71,7 +86,7 @@ class Bench:
                 str(path),
             ]
             subprocess.run([*train, "--minutes", str(self.asked.minutes)], check=True)
-        return self.keep("ar", lambda: text_ar.load(path)[0])
+        return self.keep("ar", lambda: text_ar.load(path))[0]
 
     @property
     def judge(self) -> KneserNey:
@@ -126,9 +141,9 @@ def line_1(bench: Bench) -> tuple[list[str], Rows]:
     rows.append(["any-order chain rule against entropy, nats", gap, "< 1e-6", gap < 1e-6])
     model = bench.english
     data = model.modality.dataset(bench.data / "shakespeare_test.txt")
-    batch = data.batch(torch.linspace(0, len(data) - 1, 48).long())
-    exact = float(exact_count_bound(model.denoiser, batch, 128).mean())
-    loose = float(monte_carlo_bound(model.denoiser, batch, 512).mean())
+    batch = data.batch(torch.linspace(0, len(data) - 1, 32).long())
+    exact = float(exact_count_bound(model.denoiser, batch, 64).mean())
+    loose = float(monte_carlo_bound(model.denoiser, batch, 256).mean())
     rows.append(
         [
             f"exact count {exact:.2f}, random levels {loose:.2f} nats: ratio - 1",
@@ -295,7 +310,9 @@ def write(path: Path, results: dict, command: str) -> None:
     parts = [f"# Text\n\nMade by `{command}` (prepared by `python benchmarks/text_data.py`). One seed.\n"]
     for line, made in sorted(results.items(), key=lambda kv: int(kv[0])):
         parts.append(
-            f"\n## Line {line}: {made['about']}\n\n({made['seconds']:.0f} s)\n\n| " + " | ".join(made["head"]) + " |\n"
+            f"\n## Line {line}: {made['about']}\n\n{made.get('models', '')} ({made['seconds']:.0f} s)\n\n| "
+            + " | ".join(made["head"])
+            + " |\n"
         )
         parts.append("|" + " --- |" * len(made["head"]) + "\n")
         parts += ["| " + " | ".join(number(c) for c in row) + " |\n" for row in made["rows"]]
@@ -324,7 +341,13 @@ def main() -> None:
             begun = time.perf_counter()
             head, rows = LINES[line](bench)
             about = (LINES[line].__doc__ or "").strip()
-            results[str(line)] = {"about": about, "head": head, "rows": rows, "seconds": time.perf_counter() - begun}
+            results[str(line)] = {
+                "about": about,
+                "head": head,
+                "rows": rows,
+                "seconds": time.perf_counter() - begun,
+                "models": bench.used(),
+            }
             kept.write_text(json.dumps(results))
         print(json.dumps(results[str(line)]["rows"], ensure_ascii=False), flush=True)
     write(asked.output, results, "python benchmarks/text.py --work WORK")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from suffuse.errors import AskError
+from suffuse.modalities.text import reading
 from suffuse.modalities.text.vocabulary import Vocabulary
 
 
@@ -21,6 +23,18 @@ class Template:
 
     def __len__(self) -> int:
         return len(self.tokens)
+
+
+def from_file(given: Any) -> Any:
+    """What the command line gives: the path of a text file or the text itself, alone or as {"file": it, ...}."""
+    file = given.get("file") if isinstance(given, Mapping) else given
+    if isinstance(file, str) and (len(file) > 255 or "\n" in file or reading.kind_of(Path(file)) not in reading.PLAIN):
+        file = None
+    rest = {k: v for k, v in given.items() if k != "file"} if isinstance(given, Mapping) else {}
+    if not isinstance(file, (str, Path)) or not Path(file).is_file():
+        words = isinstance(given, Mapping) and isinstance(given.get("file"), str)
+        return {**rest, "text": given["file"]} if words else given
+    return {**rest, "text": reading.read_text(Path(file)).removesuffix("\n")}
 
 
 def read_template(

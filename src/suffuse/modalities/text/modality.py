@@ -253,7 +253,7 @@ class Text(Modality):
         blank: tokens of each blank, instead of the underscores. force: {position: token}. forbid: tokens, or {position: tokens}.
         temperature, top_p: as in transformers' `generate`. stop: text ends before the first of these strings.
         """
-        given = self._from_file(given)
+        given = asking.from_file(given)
         many = (
             isinstance(given, (list, tuple))
             and bool(given)
@@ -303,20 +303,6 @@ class Text(Modality):
             width = max(len(c) for c in codes)
             rows = [np.pad(c, (0, width - len(c)), constant_values=-1) for c in codes]
             task.context["stop:text"] = torch.from_numpy(np.stack(rows).astype(np.int64))[None]
-
-    @staticmethod
-    def _from_file(given: Any) -> Any:
-        """What the command line gives: the path of a text file or the text itself, alone or as {"file": it, ...}."""
-        file = given.get("file") if isinstance(given, Mapping) else given
-        if isinstance(file, str) and (
-            len(file) > 255 or "\n" in file or reading.kind_of(Path(file)) not in reading.PLAIN
-        ):
-            file = None
-        rest = {k: v for k, v in given.items() if k != "file"} if isinstance(given, Mapping) else {}
-        if not isinstance(file, (str, Path)) or not Path(file).is_file():
-            words = isinstance(given, Mapping) and isinstance(given.get("file"), str)
-            return {**rest, "text": given["file"]} if words else given
-        return {**rest, "text": reading.read_text(Path(file)).removesuffix("\n")}
 
     def _row(self, given: Any, label: str | None, prefix: Any, blank: Any, mark: str) -> tuple[np.ndarray, int | None]:
         """One request as template tokens (-1 unknown) and the number of its label, or None."""
