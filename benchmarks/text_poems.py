@@ -97,10 +97,10 @@ def table(model: Any, data: Path, n: int) -> tuple[list[str], list[list[Any]]]:
 
     labels = [r["label"] for r in real]
     rows = [row("real, unseen", [r["text"] for r in real], labels)]
-    for steps in (4, 8, 16, 32):
+    for steps in (4, 16):
         poems = model.sample(len(real), [{"label": label} for label in labels], steps=steps, seed=3)
         rows.append(row(f"{steps} calls", poems, labels))
-    for temperature in (0.8, 0.9):
+    for temperature in (0.8,):
         poems = model.sample(
             len(real), [{"label": label} for label in labels], steps=16, temperature=temperature, seed=3
         )
