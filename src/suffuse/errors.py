@@ -17,5 +17,13 @@ class ModelError(SuffuseError):
     """A model folder that is missing, incomplete, altered or unsafe."""
 
 
+class MissingModel(ModelError):
+    """There is no model of that name. `name` is what was asked for."""
+
+    def __init__(self, message: str, name: str = ""):
+        super().__init__(message)
+        self.name = name
+
+
 class TrainingError(SuffuseError):
     """A training run that cannot go on; the last good state is kept."""

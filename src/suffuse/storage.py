@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from suffuse.errors import AskError, ModelError
+from suffuse.errors import AskError, MissingModel, ModelError
 from suffuse.files import atomic_folder, check_file, read_json
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
@@ -44,8 +44,9 @@ def locate(name: str | Path) -> Path:
         return _from_hub(name)
     from suffuse.modalities.registry import nearest
 
-    raise ModelError(
-        f"there is no model '{name}'{nearest(str(name), zoo_names())}; models that ship: {', '.join(zoo_names()) or 'none'}"
+    ship = zoo_names()
+    raise MissingModel(
+        f"there is no model '{name}'{nearest(str(name), ship)}; models that ship: {', '.join(ship) or 'none'}", str(name)
     )
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from suffuse.demo import Report, pieces, run, run_demo
 from suffuse.demo.page import page
-from suffuse.errors import AskError, DataError
+from suffuse.errors import AskError, DataError, MissingModel
 
 
 def tone(path):
@@ -94,6 +94,21 @@ def test_a_room_that_fails_is_shown_and_the_others_go_on(tmp_path, monkeypatch):
     shown = (tmp_path / "gallery" / "index.html").read_text()
     assert "the zoo is closed" in shown and "Two" in shown
     assert heard.count("done") == 3 and heard[-1] == "page"
+
+
+def test_rooms_whose_models_do_not_ship(tmp_path, monkeypatch):
+    def images(report, folder):
+        report.item("One", "asked", "code()")
+        raise MissingModel("there is no model 'emoji'", "emoji")
+
+    def text(report, folder):
+        report.room("Text", "words")
+        raise MissingModel("there is no model 'tang'", "tang")
+
+    monkeypatch.setattr(run, "room_of", {"images": images, "text": text}.get)
+    report = run_demo(tmp_path)
+    assert [room.title for room in report.rooms] == ["Images"] and not report.rooms[0].failure
+    assert "emoji does not ship" in (tmp_path / "index.html").read_text()
 
 
 def test_bad_asks(tmp_path):

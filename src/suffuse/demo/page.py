@@ -58,12 +58,13 @@ def _room(slug: str, room: Room) -> str:
     intro = f'<p class="intro">{_prose(room.intro)}</p>' if room.intro else ""
     failed = f'<p class="failure">This room could not be finished: {escape(room.failure)}</p>'
     failure = failed if room.failure else ""
+    note = f'<p class="note">{_prose(room.note)}</p>\n' if room.note else ""
     items = "".join(_item(f"{slug}-{k}", item) for k, item in enumerate(room.items))
     return f"""<section id="{slug}">
 <h2>{escape(room.title)}<small>{room.seconds:.1f} s</small></h2>
 {intro}{failure}
 <div class="items">{items}</div>
-</section>
+{note}</section>
 """
 
 

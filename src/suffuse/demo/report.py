@@ -30,13 +30,14 @@ class Item:
 
 @dataclass
 class Room:
-    """One kind of data. `failure` is the sentence to show where the room could not be finished."""
+    """One kind of data. `failure` is the sentence to show where the room could not be finished, `note` a last remark."""
 
     title: str
     intro: str = ""
     items: list[Item] = field(default_factory=list)
     seconds: float = 0.0
     failure: str = ""
+    note: str = ""
 
 
 class Report:

@@ -12,7 +12,7 @@ from typing import Any
 
 from suffuse.demo.page import page
 from suffuse.demo.report import Report, Room
-from suffuse.errors import AskError, SuffuseError
+from suffuse.errors import AskError, MissingModel, SuffuseError
 from suffuse.files import atomic_write, write_text
 from suffuse.modalities.registry import MODALITIES, missing_library, nearest
 
@@ -34,7 +34,8 @@ Say = Callable[[str, Any], None]
 def run_demo(folder: str | Path = "gallery", only: Sequence[str] = (), say: Say | None = None) -> Report:
     """Run the rooms (all, or those named in `only`) and write `folder/index.html`, one page that needs nothing else.
 
-    What a room writes stands in `folder/<room>/`. A room that fails is shown with its error; the others go on.
+    What a room writes stands in `folder/<room>/`. A room that fails is shown with its error; the others go on. A room whose
+    models do not ship (yet) is left out, or ends where they are missing, and says so.
     say(what, value) is told what happens: ("room", name), ("done", Room), ("page", path). Raises AskError on an unknown
     room and DataError where the folder cannot be written.
     """
@@ -60,6 +61,11 @@ def run_demo(folder: str | Path = "gallery", only: Sequence[str] = (), say: Say 
             place = folder / name
             place.mkdir(parents=True, exist_ok=True)
             demo(report, place)
+        except MissingModel as error:
+            room.note = f"There is more to this room: {error.name} does not ship with this version."
+            if not room.items:
+                report.rooms.pop()
+                continue
         except SuffuseError as error:
             room.failure = str(error)
         except ImportError as error:
