@@ -101,7 +101,7 @@ class GraphLayer(nn.Module):
             difference = (tables["sign"] @ x.flatten(2)).view(batch, -1, *x.shape[2:])
             squared = difference.square().sum(2)
             length = (squared + 1e-4).sqrt()
-            u = u + self.distance(torch.cat([length.clamp(max=20.0), (-squared).exp()], dim=-1))
+            u = u + self.distance(torch.cat([length.clamp(max=20.0), (-squared.clamp(max=30.0)).exp()], dim=-1))
         up, gate = u.chunk(2, dim=-1)
         e = e + g3 * self.pair_out(up * F.silu(gate))
         if x is not None:
@@ -222,7 +222,7 @@ class GraphTransformer(nn.Module):
             sets = x["coordinates"][..., None] * self.set_in * mask[..., None, None]
             length = (tables["sign"] @ x["coordinates"]).square().sum(-1, keepdim=True).sqrt()
             centres = torch.linspace(0, 5, 24, device=edges.device)
-            e = e + self.radial((-(length - centres).square() * 8).exp())
+            e = e + self.radial((-((length - centres).square() * 8).clamp(max=30.0)).exp())  # never subnormal, which is slow
         c = self.graph_in(torch.cat([*level_summary, size], dim=-1))
         if targets is not None:
             c = c + self.target_in(torch.cat(self._targets(targets, mask, pairs), dim=-1))

@@ -37,6 +37,9 @@ def draw_molecules(
         copy.RemoveAllConformers()
         if bad:
             texts[k] = "invalid"
+            if copy.GetNumBonds() > copy.GetNumAtoms() + 6:  # a tangle, whose layout would take seconds
+                copy = Chem.Mol()
+                texts[k] = "invalid, not drawn"
             copy.UpdatePropertyCache(strict=False)
             Chem.FastFindRings(copy)
         elif not given:
