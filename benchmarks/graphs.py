@@ -71,7 +71,13 @@ def trained(name: str, train: list[nx.Graph], folder: Path, minutes: float, seed
     """The model of a set: the one in `folder` where it is complete, else trained (or resumed)."""
     if (folder / "config.json").exists():
         return suffuse.load(folder)
-    settings = {"batch": SETS[name].get("batch", 32), "decay": 0.9, "compile": False, "read": SETS[name]["read"]}
+    settings = {
+        "batch": SETS[name].get("batch", 32),
+        "decay": 0.9,
+        "compile": False,
+        "preview_every": 0,
+        "read": SETS[name]["read"],
+    }
     return suffuse.train(train, "graphs", minutes=minutes, output=folder, resume=True, seed=seed, **settings)
 
 

@@ -47,7 +47,7 @@ MODELS: dict[str, dict[str, Any]] = {
         "licence": "MIT, https://github.com/manuelmlmadeira/ConStruct",
     },
 }
-RECIPE = {"learning_rate": 1.5e-3, "decay": 0.9, "compile": False, "average": 0.04}
+RECIPE = {"learning_rate": 1.5e-3, "decay": 0.9, "compile": False, "preview_every": 0, "average": 0.04}
 
 
 def source(name: str, asked: argparse.Namespace) -> Any:

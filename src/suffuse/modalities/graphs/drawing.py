@@ -22,9 +22,10 @@ def layout(graph: nx.Graph) -> dict[Any, tuple[float, float]]:
 
     if all("pos" in d and d["pos"] is not None for _, d in graph.nodes(data=True)):
         return {v: tuple(d["pos"][:2]) for v, d in graph.nodes(data=True)}
-    if graph.number_of_edges() and nx.is_connected(graph.to_undirected(as_view=True)):
-        return nx.kamada_kawai_layout(graph)
-    return nx.spring_layout(graph, seed=0, iterations=80, k=2.0 / math.sqrt(len(graph)))
+    small = len(graph) <= 30 and 0 < graph.number_of_edges() <= 4 * len(graph)
+    if small and nx.is_connected(graph.to_undirected(as_view=True)):
+        return nx.kamada_kawai_layout(graph)  # finer, and slow on large or dense graphs
+    return nx.spring_layout(graph, seed=0, iterations=60, k=2.0 / math.sqrt(len(graph)))
 
 
 def draw_graphs(
