@@ -66,7 +66,7 @@ def about(model: suffuse.Model) -> str:
     recipe = model.notes.get("recipe", {})
     size = sum(p.numel() for p in model.denoiser.parameters())
     return (
-        f"One seed; trained for {recipe.get('minutes')} CPU minutes on one thread of a shared machine "
+        f"One seed; trained for {model.notes.get('minutes', recipe.get('minutes'))} CPU minutes on a thread of a shared machine "
         f"({model.notes.get('steps')} steps of {recipe.get('batch')}, {size:,} parameters). No correction of any kind."
     )
 
@@ -110,7 +110,7 @@ def canonical_text(smiles: str) -> str:
 
     molecule = Chem.MolFromSmiles(smiles)
     Chem.RemoveStereochemistry(molecule)
-    return Chem.CanonSmiles(Chem.MolToSmiles(molecule))
+    return Chem.MolToSmiles(molecule)
 
 
 def scaffolds(asked: argparse.Namespace) -> None:

@@ -82,6 +82,8 @@ def pack(name: str, asked: argparse.Namespace) -> None:
     model.notes |= {"data": about["data"], "licence": about["licence"]}
     model.save(folder, half=True)
     recipe = model.notes["recipe"] | {"modality": about["modality"], "read": about["read"]}
+    if "stages" in model.notes:
+        recipe["stages"] = model.notes["stages"]  # what was done by hand; the command does the like in one go
     recipe["command"] = f"python benchmarks/zoo_graphs.py train {name} --minutes {recipe['minutes']:g}"
     (folder / "recipe.json").write_text(json.dumps(recipe, indent=1) + "\n")
     samples = folder / "samples"
