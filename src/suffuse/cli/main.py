@@ -17,6 +17,8 @@ BUG, BAD_INPUT, INTERRUPTED = 1, 2, 130
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit code: 0; 2 for what a person can mend, 130 after Ctrl-C, 1 for our mistakes."""
     words = list(sys.argv[1:] if argv is None else argv)
+    # Threads that wait asleep: spinning ones make small networks many times slower when other programs share the cores.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
