@@ -161,6 +161,19 @@ def test_pictures_2d_with_labels(tmp_path):
         Scans.read(tmp_path / "x.npz", classes="one")
 
 
+def test_typicality_is_two_sided(tmp_path):
+    rng = np.random.default_rng(0)
+    usual = rng.integers(60, 190, (24, 12, 12)).astype(np.uint8)
+    np.savez(tmp_path / "x.npz", train_images=usual)
+    modality, data = Scans.read(tmp_path / "x.npz", width=8)
+    model = Model.new(modality)  # untrained, it answers alpha x: the error grows with the contrast of the picture
+    smooth, rough = np.full((2, 12, 12), 120, np.uint8), rng.choice([0, 255], (2, 12, 12)).astype(np.uint8)
+    score = model.typicality(np.concatenate([smooth, rough, usual[:6]]), data)
+    assert score.shape == (10,) and score[:4].min() > 2 * score[4:].max()
+    with pytest.raises(AskError, match="at least 20"):
+        model.typicality(usual, usual[:5])
+
+
 def test_masks_of_another_grid_are_refused_while_reading(folder, tmp_path):
     write_nifti(Volume(np.zeros((5, 5, 5), np.int16), AFFINE), tmp_path / "images" / "a.nii.gz")
     write_nifti(Volume(np.zeros((5, 5, 6), np.uint8), AFFINE), tmp_path / "labels" / "a.nii.gz")

@@ -62,6 +62,7 @@ class Scans(LabelledGrid):
         "segment": sugar.segment,
         "translate": sugar.translate,
         "anomaly": sugar.anomaly,
+        "typicality": sugar.typicality,
         "reconstruct": sugar.reconstruct,
     }
 
@@ -232,7 +233,12 @@ class Scans(LabelledGrid):
         return start
 
     def defaults(self) -> dict[str, Any]:
-        return {"batch": 32 if len(self.config["grid"]) == 2 else 8, "learning_rate": 3e-3, "optimiser": "muon", "sampling": {"steps": 12}}
+        return {
+            "batch": 32 if len(self.config["grid"]) == 2 else 8,
+            "learning_rate": 3e-3,
+            "optimiser": "muon",
+            "sampling": {"steps": 12},
+        }
 
     # -- asking ------------------------------------------------------------------------------------------------------
     def extra_fields(self) -> tuple[str, ...]:
