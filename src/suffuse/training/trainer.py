@@ -89,7 +89,7 @@ class Trainer:
         self.step, self.skipped, self.in_a_row = 0, 0, 0
         self.used = 0.0
         self.stored: list[dict[str, Any]] = []
-        self._stop: str | None = None
+        self._asked_to_stop, self._stop = False, False
         self._drawn = 0.0
         self._last: dict[str, Tensor] = {}
         self._device()
@@ -278,7 +278,8 @@ class Trainer:
         return Outcome(self.step, self.used, self.skipped, share, self.choice.to_json(), self.curve)
 
     def _note_stop(self, name: str) -> None:
-        self._stop = name
+        """A signal came; the run ends with the first step before which every process knows it."""
+        self._asked_to_stop = True
 
     def _finished(self) -> bool:
         if self.recipe.steps is not None:
@@ -319,10 +320,11 @@ class Trainer:
         """The loss normalised over all processes, scaled so that DDP's mean of gradients is the global gradient."""
         names = self.curve.fields
         if self.world == 1:
+            self._stop = self._asked_to_stop
             return loss.total, [float(loss.fields.get(name, 0.0)) for name in names], progress
         nothing = (loss.total.new_zeros(()), loss.total.new_zeros(()))
         parts = [loss.parts.get(name, nothing) for name in names]
-        own = [progress if self.main else 0.0, 1.0 if self._stop else 0.0]
+        own = [progress if self.main else 0.0, 1.0 if self._asked_to_stop else 0.0]
         kind = torch.float32 if self.device.type == "mps" else torch.float64
         message = torch.stack([p[0].detach().to(kind) for p in parts] + [p[1].to(kind) for p in parts])
         message = torch.cat([message, torch.tensor(own, dtype=kind, device=self.device)])
@@ -331,8 +333,7 @@ class Trainer:
         whole = shared[n : 2 * n].clamp(min=1)
         shares = [self.denoiser.joint.weights.get(name, 1.0) for name in names]
         terms = [w * p[0] / count.to(p[0].dtype) for w, p, count in zip(shares, parts, whole, strict=True)]
-        if shared[-1] > 0 and not self._stop:
-            self._stop = "another process was stopped"
+        self._stop = bool(shared[-1] > 0)
         return torch.stack(terms).sum() * self.world, (shared[:n] / whole).tolist(), float(shared[-2])
 
     def _norm_and_loss(self, total: Tensor) -> tuple[float, float]:
