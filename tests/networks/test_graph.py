@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from suffuse.networks.graph import GraphTransformer
+from suffuse.networks.graph import GraphTransformer, own_posterior
 from suffuse.networks.graph_features import node_cycles, random_walks
 from suffuse.networks.pairs import node_count, pair_list, pair_tables, pair_total
 
@@ -143,3 +143,14 @@ def test_walks_of_a_ring():
     walks = random_walks(ring, 3)[0]
     assert walks[0, 1].tolist() == [0.5, 0.0, 0.375]  # 3 of the 8 walks of length 3 end next door
     assert torch.allclose(walks.sum(1), torch.ones(5, 3))
+
+
+def test_own_posterior_is_bayes_rule():
+    prior = torch.tensor([0.7, 0.2, 0.1])
+    level = torch.tensor([[0.3, 0.3, 0.9, 0.5]])
+    x = torch.tensor([[0, 2, 1, 3]])
+    found = own_posterior(x, level, prior).softmax(-1)[0]
+    for k in range(3):
+        likelihood = torch.stack([(1 - level[0, k]) * (x[0, k] == c) + level[0, k] * prior[x[0, k]] for c in range(3)])
+        torch.testing.assert_close(found[k], prior * likelihood / (prior * likelihood).sum())
+    torch.testing.assert_close(found[3], prior)

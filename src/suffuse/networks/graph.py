@@ -38,6 +38,20 @@ def _norm(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     return F.rms_norm(x, x.shape[-1:]) * (1 + scale) + shift
 
 
+def own_posterior(x: Tensor, level: Tensor, prior: Tensor) -> Tensor | float:
+    """(..., K) log posterior of clean classes given the noisy one alone: prior_k ((1 - level) [k = x] + level prior_x), up to a
+    constant. Null tokens say nothing. 0 without a prior."""
+    count = len(prior)
+    if count == 0:
+        return 0.0
+    floor = prior.clamp(min=1e-6)
+    seen = F.one_hot(x, count + 1)[..., :count].to(floor.dtype)
+    drawn = (seen * floor).sum(-1, keepdim=True)
+    share = (1 - level[..., None]) * seen + level[..., None] * drawn
+    silent = (x == count)[..., None]
+    return floor.log() + torch.where(silent, torch.zeros_like(share), share.clamp(min=1e-6).log())
+
+
 class GraphLayer(nn.Module):
     """One round: pairs bias the attention between nodes and send them messages; nodes then update the pairs."""
 
@@ -105,7 +119,9 @@ class GraphLayer(nn.Module):
         up, gate = u.chunk(2, dim=-1)
         e = e + g3 * self.pair_out(up * F.silu(gate))
         if x is not None:
-            pull = (self.pull(F.rms_norm(e, e.shape[-1:])) * pairs)[:, :, None] * (difference / (1 + length)[:, :, None])
+            pull = (self.pull(F.rms_norm(e, e.shape[-1:])) * pairs)[:, :, None] * (
+                difference / (1 + length)[:, :, None]
+            )
             x = self.mix(x + (tables["sign"].T @ pull.flatten(2)).view_as(x) * 0.3)
         return h, e * pairs, x
 
@@ -133,10 +149,16 @@ class GraphTransformer(nn.Module):
         walks: int = 8,
         sets: int = 16,
         typical: float = 9.0,
+        priors: dict[str, list[float]] | None = None,
     ):
+        """priors: per categorical field ('nodes', 'edges') the probabilities that lost entries are drawn from; with them, answers
+        start from what one entry says of itself (Bayes' rule), and only what the rest of the graph adds is learnt."""
         super().__init__()
         self.node_classes, self.edge_classes, self.dims, self.directed = node_classes, edge_classes, dims, directed
         self.properties = dict(properties or {})
+        for name in ("nodes", "edges"):
+            prior = torch.tensor((priors or {}).get(name, []))
+            self.register_buffer(f"{name}_prior", prior, persistent=False)
         self.walks, self.typical = walks, typical
         self.certain: tuple[int, ...] = ()
         """Edge classes that noise never makes: where one is seen it is the clean one (a prior without edges)."""
@@ -222,7 +244,9 @@ class GraphTransformer(nn.Module):
             sets = x["coordinates"][..., None] * self.set_in * mask[..., None, None]
             length = (tables["sign"] @ x["coordinates"]).square().sum(-1, keepdim=True).sqrt()
             centres = torch.linspace(0, 5, 24, device=edges.device)
-            e = e + self.radial((-((length - centres).square() * 8).clamp(max=30.0)).exp())  # never subnormal, which is slow
+            e = e + self.radial(
+                (-((length - centres).square() * 8).clamp(max=30.0)).exp()
+            )  # never subnormal, which is slow
         c = self.graph_in(torch.cat([*level_summary, size], dim=-1))
         if targets is not None:
             c = c + self.target_in(torch.cat(self._targets(targets, mask, pairs), dim=-1))
@@ -235,14 +259,14 @@ class GraphTransformer(nn.Module):
         for layer in self.layers:
             h, e, sets = layer(h, e, c, mask, bias, pairs, tables, sets)
         h, e = F.rms_norm(h, h.shape[-1:]), F.rms_norm(e + self.edge_skip(edge_features), e.shape[-1:])
-        raw = {"edges": self.edge_out(e)}
+        raw = {"edges": self.edge_out(e) + own_posterior(edges, edge_level, self.edges_prior)}
         if self.certain:
             sure = sum(edges == k for k in self.certain).bool()[..., None]
             raw["edges"] = torch.where(
                 sure, F.one_hot(edges.clamp(max=self.edge_classes - 1), self.edge_classes) * 30.0, raw["edges"]
             )
         if self.node_classes > 1:
-            raw["nodes"] = self.node_out(h)
+            raw["nodes"] = self.node_out(h) + own_posterior(x["nodes"], node_level, self.nodes_prior)
         if self.dims:
             moved = self.set_out(sets - x["coordinates"][..., None] * self.set_in)[..., 0] * mask[..., None]
             raw["coordinates"] = (moved - moved.sum(1, keepdim=True) / sizes[..., None]) * mask[..., None]

@@ -75,6 +75,9 @@ class NodeEdgeModality(Modality):
             self.dims,
             self.directed,
             typical=typical,
+            priors={"nodes": self.config["node_prior"], "edges": self.config["edge_prior"]}
+            if self.config.get("posterior")
+            else None,
             **self.config.get("network", {}),
         )
 

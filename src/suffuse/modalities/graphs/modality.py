@@ -118,6 +118,7 @@ class Graphs(NodeEdgeModality):
             records, len(config["node_classes"]), len(config["edge_classes"]), config["directed"], empty_prior
         )
         config["network"] = {k: int(v) for k, v in network.items() if v is not None}
+        config["posterior"] = True
         made = cls(**config)
         return made, made.data(records, bucketed=True)
 
