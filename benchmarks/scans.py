@@ -198,8 +198,8 @@ def anomaly(data: Path, work: Path, minutes: float, seed: int) -> None:
         rows,
         f"{len(train)} normal training X-rays of the public copy of PneumoniaMNIST (its training part is altered), "
         f"{minutes:g} minutes of training. Ill pictures should score higher: values under 0.5 say that they, being smoother, "
-        "are easier to denoise, hence the two-sided scores, which compare with normal training pictures. The bar is 3 points over "
-        "the denoising baseline; the validation part is 74 % pneumonia, the test part 62 %.",
+        "are easier to denoise, hence the two-sided scores, which compare with normal training pictures. The bar is 3 points "
+        "over the denoising baseline; the validation part is 74 % pneumonia, the test part 62 %.",
     )
 
 

@@ -128,7 +128,7 @@ class Shapes(LabelledGrid):
         return start
 
     def defaults(self) -> dict[str, Any]:
-        return {"batch": 16, "learning_rate": 3e-3, "optimiser": "muon", "sampling": {"steps": 12}}
+        return {"batch": 8, "learning_rate": 3e-3, "optimiser": "muon", "sampling": {"steps": 12}}
 
     # -- asking ------------------------------------------------------------------------------------------------------
     def request(

@@ -194,7 +194,7 @@ class Video(LabelledGrid):
         return start
 
     def defaults(self) -> dict[str, Any]:
-        return {"batch": 16, "learning_rate": 3e-3, "optimiser": "muon", "sampling": {"steps": 12}}
+        return {"batch": 8, "learning_rate": 3e-3, "optimiser": "muon", "sampling": {"steps": 12}}
 
     # -- asking ------------------------------------------------------------------------------------------------------
     def request(
