@@ -126,7 +126,10 @@ def write(args, name: str, title: str, text: str, rows: list[dict]) -> None:
     table += ["| " + " | ".join(cell(r.get(k)) for k in head) + " |" for r in rows]
     told = f"--windows {args.windows} --n {args.n} --calls {' '.join(map(str, args.calls))} --seed {args.seed}"
     made = f"--model {Path(args.model).name}" if args.model else f"--minutes {args.minutes:g}"
-    command = f"python benchmarks/series.py {args.claim} {made} {told}"
+    more = (f" --only {args.only}" if args.only else "") + (
+        f" --repeats {args.repeats}" if args.claim == "generation" else ""
+    )
+    command = f"python benchmarks/series.py {args.claim}{more} {made} {told}"
     machine = f"{platform.machine()}, torch {torch.__version__}, {torch.get_num_threads()} thread(s)"
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
