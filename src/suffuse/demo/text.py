@@ -80,13 +80,13 @@ def _figures(texts: list[str]) -> dict[str, float]:
 def _appearing(report: Any, model: Any, real: list[dict]) -> None:
     shown = real[: len(real) // 8 * 8]
     with report.watch(model) as seen:
-        task = model.modality.request(1, None, index=torch.tensor([3]), label="seven")
+        task = model.modality.request(1, None, index=torch.tensor([3]), label="seven", temperature=0.8)
         text, came, calls = opened(model, task, steps=16, seed=1)
-    many = model.sample(len(shown), [{"label": r["label"]} for r in shown], steps=12)
+    many = model.sample(len(shown), [{"label": r["label"]} for r in shown], steps=12, temperature=0.8)
     report.item(
         "A poem appears",
         "Write a quatrain of seven characters a line",
-        'suffuse.load("tang").sample(1, given={"label": "seven"}, steps=16)',
+        'suffuse.load("tang").sample(1, given={"label": "seven"}, steps=16, temperature=0.8)',
         appearing(text, came, calls),
         calls=seen.calls,
         seconds=seen.seconds,
@@ -103,12 +103,12 @@ def _marked(text: str, template: str) -> list[tuple[str, bool]]:
 def _acrostic(report: Any, model: Any) -> None:
     template = "春____，江____。花____，月____。"
     with report.watch(model) as seen:
-        texts = model.sample(2, template, steps=12, seed=2)
+        texts = model.sample(2, template, steps=12, seed=2, temperature=0.8)
     kept = sum(all(a == b or b == "_" for a, b in zip(t, template, strict=True)) for t in texts)
     report.item(
         "An acrostic",
         "Lines that begin with spring, river, flower and moon",
-        f'suffuse.load("tang").sample(2, "{template}", steps=12)',
+        f'suffuse.load("tang").sample(2, "{template}", steps=12, temperature=0.8)',
         "".join(pieces.marked_text(_marked(t, template)) for t in texts),
         calls=seen.calls,
         seconds=seen.seconds,
@@ -121,11 +121,11 @@ def _missing_line(report: Any, model: Any, real: list[dict]) -> None:
     poem = next(r for r in real if r["label"] == "five")["text"]
     template = poem[:12] + "_____" + poem[17:]
     with report.watch(model) as seen:
-        text = model.sample(1, {"text": template, "label": "five"}, steps=5, seed=0)[0]
+        text = model.sample(1, {"text": template, "label": "five"}, steps=5, seed=0, temperature=0.8)[0]
     report.item(
         "A missing line",
         "The third line of a real poem is lost: write one that fits both sides",
-        f'suffuse.load("tang").sample(1, "{template}", steps=5)',
+        f'suffuse.load("tang").sample(1, "{template}", steps=5, temperature=0.8)',
         {"completed": pieces.marked_text(_marked(text, template)), "real": pieces.text_block(poem)},
         calls=seen.calls,
         seconds=seen.seconds,
