@@ -21,11 +21,17 @@ def demo(report: Report, folder: Path) -> None:
     from suffuse.storage import zoo_names
 
     report.room("Scans", INTRO)
-    rays(report, folder, load("xray"))
-    if "hippocampus" in zoo_names():
-        hippocampus = load("hippocampus")
-        volumes(report, folder, hippocampus)
-        masks(report, folder, hippocampus)
+    parts = {
+        "xray": (rays,),
+        "hippocampus": (
+            volumes,
+            masks,
+        ),
+    }
+    for name in [n for n in parts if n in zoo_names()] or ["xray"]:  # where none ships, load says so
+        model = load(name)
+        for part in parts[name]:
+            part(report, folder, model)
 
 
 def figures(model: Any, *names: str) -> tuple[dict[str, float], dict[str, float]]:

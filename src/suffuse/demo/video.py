@@ -22,12 +22,18 @@ def demo(report: Report, folder: Path) -> None:
     from suffuse.storage import zoo_names
 
     report.room("Video", INTRO)
-    digits = load("moving-digits")
-    generated(report, folder, digits)
-    predicted(report, folder, digits)
-    long(report, folder, digits)
-    if "sprites" in zoo_names():
-        characters(report, folder, load("sprites"))
+    parts = {
+        "moving-digits": (
+            generated,
+            predicted,
+            long,
+        ),
+        "sprites": (characters,),
+    }
+    for name in [n for n in parts if n in zoo_names()] or ["moving-digits"]:  # where none ships, load says so
+        model = load(name)
+        for part in parts[name]:
+            part(report, folder, model)
 
 
 def films(model: Any, count: int, seed: int = 0) -> Any:
