@@ -74,7 +74,7 @@ def _item(slug: str, item: Item) -> str:
     shown = "".join(_figure(caption, part, item.title) for caption, part in parts)
     sizes = [_extent(part) for _, part in parts]
     broad = bool(sizes) and all(wide >= 1.8 * high > 0 for wide, high in sizes)
-    many = " many" if len(parts) > 1 and not broad else ""
+    many = (" many lots" if len(parts) > 4 else " many") if len(parts) > 1 and not broad else ""
     card = ' class="broad"' if broad and max(wide for wide, _ in sizes) >= 900 else ""
     return f"""<article id="{slug}"{card}>
 <div class="shown{many}">{shown}</div>
