@@ -49,16 +49,15 @@ MODELS: dict[str, dict[str, Any]] = {
 def train(name: str, work: Path, minutes: float) -> None:
     """The recipe; a killed run goes on where it stopped."""
     spec = MODELS[name]
-    model = suffuse.train(
-        work / spec["folder"] / "train", "audio", minutes=minutes, output=work / name, resume=True, read=spec["read"], tell=print
-    )
+    folder, target = work / spec["folder"] / "train", work / f"{name}-model"
+    model = suffuse.train(folder, "audio", minutes=minutes, output=target, resume=True, read=spec["read"], tell=print)
     print(name, model.notes["steps"], "steps", model.notes["seconds"], "seconds")
 
 
 def pack(name: str, work: Path, settings: dict[str, Any]) -> None:
     """16-bit weights, card, recipe, and a few real test clips."""
     spec = MODELS[name]
-    model = suffuse.load(work / name)
+    model = suffuse.load(work / f"{name}-model")
     model.settings |= settings
     quality, rows = figures(name, spec)
     model.notes |= {"title": name, "data": spec["data"], "licence": spec["licence"], "quality": quality}

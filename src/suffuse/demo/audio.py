@@ -23,9 +23,10 @@ def demo(report: Report, folder: Path) -> None:
     from suffuse.model import load
 
     report.room("Audio", INTRO)
-    digits, kathleen = load("spoken-digits"), load("kathleen")
+    digits = load("spoken-digits")
     spoken(report, folder, digits)
     voices(report, folder, digits)
+    kathleen = load("kathleen")
     sentence = real(kathleen)[0]
     copied(report, folder, kathleen, sentence)
     filled(report, folder, kathleen, sentence)

@@ -11,6 +11,9 @@ from suffuse.modalities.audio.stft import Spectral
 
 Fields = dict[str, Tensor]
 
+POLISH = 32
+"""Rounds of fast Griffin-Lim that an answer gets in the end."""
+
 
 class MelConsistent:
     """denoiser -> denoiser: the clean frames are rescaled towards their mel, made the STFT of a wave, and rescaled again.
@@ -39,14 +42,14 @@ class MelConsistent:
         return clean
 
 
-def polish(spectral: Spectral, fields: Fields, asked: Tensor, rounds: int = 8) -> Tensor:
+def polish(spectral: Spectral, fields: Fields, asked: Tensor, rounds: int | None = None) -> Tensor:
     """Frames and mel of a finished sample -> spectrum (B, F, T): a few rounds of fast Griffin-Lim on what was asked.
 
-    asked: (B or 1, F or 1, T) bool; the rest stays as it is.
+    rounds: default POLISH. asked: (B or 1, F or 1, T) bool; the rest stays as it is.
     """
     spectrum = spectral.unpack(fields["frames"])
     fitted = spectral.magnitude_of_mel(fields["mel"].float(), rounds=20, start=spectrum.abs())
     size = torch.where(asked, fitted, spectrum.abs())
-    made = spectral.griffin_lim(size, spectrum.angle(), rounds, keep=(~asked, spectrum))
+    made = spectral.griffin_lim(size, spectrum.angle(), POLISH if rounds is None else rounds, keep=(~asked, spectrum))
     return torch.where(asked, made, spectrum)
 
