@@ -31,7 +31,7 @@ from suffuse.training.recipe import Recipe
 
 SCALE = 3.55  # deviation of the eight Gaussians; the engine's prior has deviation 1
 PUBLISHED = {
-    ("none", "independent"): "6.23", ("none", "transport"): ".072",
+    ("none", "independent"): "6.23", ("none", "aware"): ".07",
     ("x", "independent"): ".73", ("x", "transport"): "8.28",
 }  # fmt: skip
 
@@ -154,9 +154,9 @@ def table(results: dict[str, list[dict[str, float]]], command: str) -> str:
         kind, way = key.split("/")
         values = torch.tensor([row["w2"] for row in rows])
         mean = {k: sum(row[k] for row in rows) / len(rows) for k in rows[0]}
-        spread = values.std().item() if len(rows) > 1 else 0.0
+        spread = f" ± {values.std().item():.4f}" if len(rows) > 1 else ""
         lines.append(
-            f"| {kind} | {way} | {values.mean():.4f} ± {spread:.4f} | {mean['floor']:.4f} | {len(rows)} | "
+            f"| {kind} | {way} | {values.mean():.4f}{spread} | {mean['floor']:.4f} | {len(rows)} | "
             f"{mean['training_s']:.0f} ({mean['coupling_s']:.0f}) | {PUBLISHED.get((kind, way), '')} |"
         )
     return "\n".join([*lines, "", f"Made by `{command}`.", ""])
