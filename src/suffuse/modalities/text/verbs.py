@@ -29,7 +29,7 @@ def fill(
 
     blank: "6" (every blank has 6 tokens), "3,8" (one number a blank) or "2-10" (each blank finds its own length, by how likely
     the text to its right is after a blank of that length; exact under the model up to the nearest 16 tokens).
-    suffuse fill shakespeare "the ___ of the king" --blank 3-8 -n 4
+    suffuse fill tang "春____，江____。花____，月____。" -n 2
     """
     asked = _only(label=label)
     low, high, sizes = _blank(blank)
@@ -140,7 +140,7 @@ def extend(
     """Continue a text beyond the model's window, to `length` tokens or a stop string.
 
     Rolls on in windows: the last `keep` share of a window is given, the rest is written. Only for models of packed windows.
-    suffuse extend shakespeare "ROMEO:" --length 600
+    suffuse extend MODEL "ROMEO:" --length 600
     """
     return [_drain(stream(model, prefix, length, stop, keep, seed, start=k, block=0, **sampling)) for k in range(n)]
 
@@ -217,7 +217,7 @@ def rewrite(
 ) -> list[Any]:
     """Write a text anew: a share `strength` of its tokens is masked at random and written again.
 
-    suffuse rewrite shakespeare "to be or not to be" --strength 0.3 -n 4
+    suffuse rewrite tang "春眠不覺曉，處處聞啼鳥。夜來風雨聲，花落知多少。" --strength 0.3 -n 4
     """
     return model.edit(text, strength, given=_only(label=label) or None, n=n, seed=seed, **sampling)
 
@@ -228,7 +228,7 @@ def score(
     """How likely a text is, in bits. order: 'any' (mean over all orders: an upper bound), 'left' or 'right' (the chain rule from
     that side, exact for that order).
 
-    suffuse score shakespeare "to be or not to be"
+    suffuse score tang "春眠不覺曉，處處聞啼鳥。夜來風雨聲，花落知多少。"
     """
     task = model.modality.request(1, text, index=torch.arange(1), **_only(label=label))
     batch, known = known_batch(model, task), task.given["text"].to(model.device)
