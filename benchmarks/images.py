@@ -170,15 +170,15 @@ def edits(args: argparse.Namespace) -> None:
     rows = [
         ["random real picture of the target class", "", "", 100 * agree(judge, data.pixels[others], target), far, 1.0]
     ]
-    for strength in (0.6, 0.7, 0.8):
-        for guidance in (2.0, 4.0):
+    for strength in (0.9, 0.93, 0.96, 1.0):
+        for guidance in (4.0, 6.0):
             begin = time.process_time()
             made = model.change(pictures, label=target.tolist(), strength=strength, guidance=guidance, steps=20)
             pixels = stack(made)
             sure = 100 * agree(judge, pixels, target)
             rows.append(["inversion, then the new label", strength, guidance, sure, distance(pixels), distance(pixels) / far])
             print(rows[-1], f"{time.process_time() - begin:.0f} s", flush=True)
-    for strength in (0.5, 0.6, 0.7):
+    for strength in (0.7, 0.8, 0.9):
         made = model.edit(pictures, strength, {"label": target.tolist()}, guidance=4.0)
         pixels = stack(made)
         rows.append(

@@ -125,6 +125,18 @@ def test_inpainting_levels_depend_on_the_example_alone(model):
     assert set(whole.levels["image"].unique().tolist()) == {0, 1} and 0 < whole.held["label"].float().mean() < 1
 
 
+def test_what_guidance_holds_back(model):
+    """The label where it is given as a whole, nothing where it is held."""
+    assert model._conditions(ask(model, 2, {"label": "cat"})) == ["label"]
+    assert model._conditions(ask(model, 2)) == []
+
+
+def test_labels_to_classify_are_wholly_masked(model):
+    data = model.modality.dataset((GREY, ["cat", "dog", ""] * 4))
+    start = model.modality.start("classify", data.batch(torch.arange(12)), Random(0), 0)
+    assert start.exact.tolist() == [True, True, False] * 4
+
+
 # -- answers ----------------------------------------------------------------------------------------------------------
 def test_sample_seven_is_the_same_alone(model):
     together = model.sample(9, given={"label": "dog"}, steps=3, guidance=2.0)

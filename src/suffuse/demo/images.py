@@ -12,8 +12,8 @@ from suffuse.demo.pieces import sheet
 from suffuse.demo.report import Report
 
 INTRO = (
-    "Three small models, each of which generates, classifies, completes, restores and edits: <code>digits</code> (MNIST, "
-    "CC BY-SA 3.0), <code>fashion</code> (Fashion-MNIST, MIT) and <code>emoji</code> (Noto Emoji, Apache-2.0). Real pictures "
+    "Small models, each of which generates, classifies, completes, restores and edits: <code>digits</code> (MNIST, "
+    "CC BY-SA 3.0), <code>fashion</code> (Fashion-MNIST, MIT), <code>emoji</code> (Noto Emoji, Apache-2.0). Real pictures "
     "are from the test parts of these sets. A judge is a separate frozen classifier that ships; Frechet distances are in "
     "its features."
 )
@@ -22,6 +22,7 @@ INTRO = (
 def demo(report: Report, folder: Path) -> None:
     """Each item stands beside the same figure for real pictures."""
     from suffuse.model import load
+    from suffuse.storage import zoo_names
 
     report.room("Images", INTRO)
     digits, fashion = load("digits"), load("fashion")
@@ -32,7 +33,8 @@ def demo(report: Report, folder: Path) -> None:
     restored(report, fashion)
     changed(report, fashion)
     blended(report, digits)
-    by_caption(report, load("emoji"))
+    if "emoji" in zoo_names():
+        by_caption(report, load("emoji"))
 
 
 def real(model: Any) -> tuple[Any, list[Any]]:

@@ -79,12 +79,12 @@ def change(
     label: Any = None,
     caption: Any = None,
     source: Any = None,
-    strength: float = 0.8,
+    strength: float = 0.95,
     steps: int = 20,
-    guidance: float = 2.0,
+    guidance: float = 4.0,
     **settings: Any,
 ) -> list[Any]:
-    """The same picture under another label or caption: carried up to level `strength` without noise, down with the new one.
+    """The same picture under another label or caption: carried up to clock `strength` without noise, down with the new one.
 
     image: one picture or a list. source: its own label or caption, which makes the way up more exact; found by the model
     itself where labels are known and none is given. strength: how far up; higher keeps less. guidance: of the way down.
