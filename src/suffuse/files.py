@@ -87,6 +87,7 @@ def atomic_folder(path: str | Path, existing: str = "refuse") -> Iterator[Path]:
             for file in partial.rglob("*"):
                 if file.is_file():
                     _sync(file)
+                    os.chmod(file, 0o666 & ~_umask())
             os.chmod(partial, 0o777 & ~_umask())
             if full and existing == "merge":
                 _merge(partial, path)
