@@ -79,7 +79,7 @@ def spoken(report: Report, folder: Path, model: Any) -> None:
         seen.seconds,
         {k: v for k, v in figures.items() if not k.endswith("_real")},
         {k.removesuffix("_real"): v for k, v in figures.items() if k.endswith("_real")},
-        "Recognised: by two judges trained on real clips, over 1,000 samples (benchmarks/audio.py).",
+        "How many are recognised by judges trained on real clips: see the model's card and benchmarks/audio.py.",
     )
 
 
@@ -118,7 +118,6 @@ def copied(report: Report, folder: Path, model: Any, sentence: tuple[np.ndarray,
         spectra = (s.stft(torch.from_numpy(v)[None]).abs() for v in (wave, other))
         return log_spectral_distance(*spectra).item()
 
-    figures = model.notes.get("quality", {})
     report.item(
         "A voice from its mel spectrogram",
         f"Speak this sentence again, from {s.bands} mel bands {rate / s.hop:.0f} times a second",
@@ -126,7 +125,7 @@ def copied(report: Report, folder: Path, model: Any, sentence: tuple[np.ndarray,
         heard(folder, "copy", {"real": sentence, "from its mel": made, "Griffin-Lim, 60 rounds": (peer, rate)}),
         seen.calls,
         seen.seconds,
-        {"log-spectral distance, dB": distance(made[0]), "Griffin-Lim's, dB": distance(peer)} | figures,
+        {"log-spectral distance, dB": distance(made[0]), "Griffin-Lim's, dB": distance(peer)},
         {"log-spectral distance, dB": 0.0},
         f"{len(wave) / rate:.1f} s of sound.",
     )
