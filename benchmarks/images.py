@@ -249,7 +249,8 @@ def restoration(args: argparse.Namespace) -> None:
         f"{count} Fashion-MNIST test pictures, measurement noise .05 of the pixel range, mean and central 90 % interval of "
         f"{draws} samples, {args.steps} network calls each, the same weights for all. DPS and DiffPIR are worked from their "
         "papers (Chung et al. 2022, algorithm 1; Zhu et al. 2023, algorithm 1). Coverage is over pixels whose samples spread by "
-        "more than .02."
+        "more than .02. With 16 samples, interpolated 5 and 95 % quantiles cover about 79 % where the posterior is exact (order "
+        "statistics: 1 - 2 x 1.75 / 17)."
     )
     head = ["problem", "method", "calls", "PSNR of the mean (dB)", "covered by 90 % interval (%)", "CPU s a sample"]
     write("images_restoration", "Restoration by one model", command(args), head, rows, notes)
