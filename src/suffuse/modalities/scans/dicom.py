@@ -125,8 +125,8 @@ def _numbers(data: Any, path: Path, limit: int) -> np.ndarray:
             except NotImplementedError:
                 missing = "no decoder is known"
             raise DataError(
-                f"{path.name}: pixels compressed as {syntax.name} cannot be decoded here ({missing or error}); install "
-                "pylibjpeg with its plug-ins (pip install 'suffuse[scans-codecs]'), or decompress the series first."
+                f"{path.name}: pixels compressed as {syntax.name} cannot be decoded here ({missing or error}); "
+                "pip install pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg, or decompress the series first."
             ) from error
         raise DataError(f"{path.name}: pixels cannot be decoded ({error}).") from error
 
