@@ -84,7 +84,8 @@ def test_numpy_idx_parquet_and_datasets_agree(tmp_path):
     numbers, letters = [str(k) for k in LABELS], ["xyz"[k] for k in LABELS]
     for source, labels in [
         (tmp_path / "a.npz", numbers), (tmp_path / "a.npy", [None] * 6), (idx, numbers), (tmp_path / "a.parquet", letters),
-        (table, letters), (GREY, [None] * 6), ((torch.tensor(GREY), LABELS), numbers), ({"images": GREY, "labels": LABELS}, numbers),
+        (table, letters), (GREY, [None] * 6), ((torch.tensor(GREY), LABELS), numbers),
+        ({"images": GREY, "labels": LABELS}, numbers),
         ([Image.fromarray(p) for p in GREY], [None] * 6),
     ]:  # fmt: skip
         found = read_pictures(source)
