@@ -105,6 +105,8 @@ def predict(a: Namespace) -> int:
     """suffuse predict"""
     model = load(a)
     options = {} if a.batch is None else {"batch": a.batch}
+    if "field" in a.extra:
+        raise AskError("the field to predict stands after the file, without --field: suffuse predict MODEL FILE FIELD")
     answer = model.predict(there(a.file), a.field, **options, **a.extra)
     if model.joint[a.field].categorical and answer.ndim == 3 and answer.shape[1] == 1:
         answer = likeliest(answer[:, 0], class_names(model.modality.config))

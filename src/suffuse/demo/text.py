@@ -23,8 +23,8 @@ def demo(report: Any, folder: Path) -> None:
     report.room(
         "Text",
         "Masked diffusion over characters: every call opens several of them, anywhere. Quatrains by a model of Tang poems "
-        "(chinese-poetry, MIT), English by a model of tiny Shakespeare (public domain); both learnt on one core in a quarter "
-        "of an hour.",
+        "(chinese-poetry, MIT), English by a model of tiny Shakespeare (public domain); each learnt in a few minutes "
+        "on one core.",
     )
     real = [
         json.loads(line) for line in (poems.folder / "samples" / "poems.jsonl").read_text(encoding="utf-8").splitlines()
