@@ -18,13 +18,14 @@ from pathlib import Path
 
 STYLE = """
 body { margin: 0; background: #faf9f6; color: #1d1f21; font: 17px/1.35 system-ui, "Noto Sans", "DejaVu Sans", sans-serif; }
-main { display: grid; grid-template-columns: repeat(3, 1fr); gap: 16px; padding: 16px; width: 1368px; }
+main { display: grid; grid-template-columns: repeat(3, 1fr); grid-auto-rows: 320px;
+       gap: 16px; padding: 16px; width: 1368px; }
 section { background: #fff; border: 1px solid #e4e1da; border-radius: 12px; overflow: hidden; display: flex;
           flex-direction: column; }
-.shown { flex: 1; display: flex; gap: 10px; align-items: center; justify-content: center; padding: 12px; height: 250px;
+.shown { flex: 1; display: flex; flex-direction: column; gap: 8px; justify-content: center; padding: 12px; min-height: 0;
          overflow: hidden; }
-figure { margin: 0; min-width: 0; flex: 1 1 0; text-align: center; } figcaption { display: none; }
-img, svg { max-width: 100%; max-height: 250px; object-fit: contain; } img.pixels { image-rendering: pixelated; width: 100%; }
+figure { margin: 0; min-height: 0; flex: 0 1 auto; display: flex; justify-content: center; } figcaption { display: none; }
+img, svg { width: 100%; max-height: 255px; min-height: 0; object-fit: contain; } img.pixels { image-rendering: pixelated; width: 100%; }
 audio { display: none; } h2 { margin: 0; padding: 9px 14px 10px; border-top: 1px solid #e4e1da; font: 600 17px/1.3 Georgia,
 "Noto Serif", serif; } h2 small { color: #5d6269; font: 400 14px system-ui, "DejaVu Sans", sans-serif; }
 blockquote { margin: 0 0 8px; text-align: left; white-space: pre-wrap; font: 17px/1.5 "Noto Serif CJK SC", Georgia, serif; }
@@ -61,7 +62,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         html, png = Path(folder) / "poster.html", Path(folder) / "poster.png"
         html.write_text(f"<!doctype html><meta charset=utf-8><style>{STYLE}</style><main>{body}</main>", encoding="utf-8")
-        size = f"--window-size=1400,{rows * 342 + 16}"
+        size = f"--window-size=1400,{rows * 336 + 16}"
         subprocess.run([browser, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", size,
                         f"--screenshot={png}", html.as_uri()], check=True, capture_output=True)
         shrink(png, a.output)

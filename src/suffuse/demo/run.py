@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import platform
@@ -65,6 +66,8 @@ def run_demo(folder: str | Path = "gallery", only: Sequence[str] = (), say: Say 
             room.note = f"There is more to this room: {error.name} does not ship with this version."
             if not room.items:
                 report.rooms.pop()
+                with contextlib.suppress(OSError):
+                    place.rmdir()
                 continue
         except SuffuseError as error:
             room.failure = str(error)
