@@ -25,7 +25,7 @@ section { background: #fff; border: 1px solid #e4e1da; border-radius: 12px; over
 .shown { flex: 1; display: flex; flex-direction: column; gap: 8px; justify-content: center; padding: 12px; min-height: 0;
          overflow: hidden; }
 figure { margin: 0; min-height: 0; flex: 0 1 auto; display: flex; justify-content: center; } figcaption { display: none; }
-img, svg { width: 100%; max-height: 255px; min-height: 0; object-fit: contain; } 
+img, svg { width: 100%; max-height: 255px; min-height: 0; object-fit: contain; }
 img.pixels { image-rendering: pixelated; width: 100%; }
 audio { display: none; } h2 { margin: 0; padding: 9px 14px 10px; border-top: 1px solid #e4e1da; font: 600 17px/1.3 Georgia,
 "Noto Serif", serif; } h2 small { color: #5d6269; font: 400 14px system-ui, "DejaVu Sans", sans-serif; }
