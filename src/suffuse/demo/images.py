@@ -13,7 +13,7 @@ from suffuse.demo.report import Report
 
 INTRO = (
     "Small models, each of which generates, classifies, completes, restores and edits: <code>digits</code> (MNIST, "
-    "CC BY-SA 3.0), <code>fashion</code> (Fashion-MNIST, MIT), <code>emoji</code> (Noto Emoji, Apache-2.0). Real pictures "
+    "CC BY-SA 3.0), <code>fashion</code> (Fashion-MNIST, MIT). Real pictures "
     "are from the test parts of these sets. A judge is a separate frozen classifier that ships; Frechet distances are in "
     "its features."
 )
@@ -196,7 +196,9 @@ def blended(report: Report, model: Any) -> None:
     pairs = ((2, 14), (6, 16))
     with report.watch(model) as seen:  # what `blend` does, for all pairs and weights at once
         latents = invert(model, [pictures[k] for pair in pairs for k in pair])
-        mixed = [slerp(latents[2 * k : 2 * k + 1], latents[2 * k + 1 : 2 * k + 2], w) for k in range(2) for w in weights]
+        mixed = [
+            slerp(latents[2 * k : 2 * k + 1], latents[2 * k + 1 : 2 * k + 2], w) for k in range(2) for w in weights
+        ]
         between = from_latents(model, torch.cat(mixed))
     rows = []
     for k, (first, second) in enumerate(pairs):
