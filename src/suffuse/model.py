@@ -147,6 +147,7 @@ class Model:
     ) -> Iterator[Event]:
         """One event a network call, as it happens; stop with `break`. wrap: denoiser -> denoiser, put outside the guidance
         (such as a `DDNM`). adjust, state: as `suffuse.diffusion.sampling.events` takes them."""
+        tuned = solver is None and path is None and self._tuned(steps) is not None
         chosen = self._solver(solver, steps, path)
         path = self._path(steps, path)
         weight = self.settings["guidance"] if guidance is None else guidance
@@ -163,7 +164,10 @@ class Model:
         denoiser = self.modality.wrap(denoiser, task)
         if wrap is not None:
             denoiser = wrap(denoiser)
-        eta = self.settings["stochasticity"] if stochasticity is None else stochasticity
+        if stochasticity is not None:
+            eta = stochasticity
+        else:
+            eta = 0.0 if tuned else self.settings["stochasticity"]
         gradients = getattr(denoiser, "needs_gradients", False)
         with torch.no_grad() if gradients else torch.inference_mode():
             yield from engine_events(denoiser, self.joint, task, path, chosen, Random(seed), eta, adjust, state)

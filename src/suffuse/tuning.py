@@ -1,6 +1,6 @@
 """Tuning a trained model's sampler: a time grid and solver weights for one number of calls. Minutes, no retraining.
 
-Three ingredients, all judged by the distance to the same model's many-step answers from the same noise:
+A tuned sampler is deterministic: it follows the same model's many-step answer from the same noise. Three ingredients, all judged by the distance to the same model's many-step answers from the same noise:
 - grids by dynamic programming over teacher trajectories (GITS, Chen et al. 2024, arXiv 2405.11326, section 4): the cost of an
   edge is the error of one first-order step between two points of the trajectory;
 - weights by least squares: the kernel is linear in its weights, so those that carry the student to the teacher's next point
@@ -63,7 +63,7 @@ def tune(
     if calls < 1:
         raise AskError(f"calls must be at least 1, not {calls}")
     task = model.modality.request(n, given, index=torch.arange(n), **asked)
-    settings = {"guidance": guidance, "seed": seed}
+    settings = {"guidance": guidance, "seed": seed, "stochasticity": 0.0}
     if calls >= teacher_steps:
         teacher_steps = 2 * calls
     teacher_grid = Clock(teacher_steps, "rho3").clock(process.schedule, 1.0)

@@ -1,0 +1,28 @@
+"""Tuning a model that ships: nearer to its own many-step answer than the worst rival, and used by default afterwards."""
+
+import torch
+
+import suffuse
+from suffuse.diffusion.path import Clock
+from suffuse.diffusion.solver import SOLVERS
+
+
+def test_tuned_sampler_is_kept_and_comes_nearer_on_fresh_noise():
+    model = suffuse.load("digits")
+    model.tune(4, n=16, teacher_steps=16, guidance=1.0)
+    kept = model.settings["tuned"]["4"]
+    assert len(kept["grid"]) == 5 and kept["grid"][0] == 1.0 and kept["grid"][-1] == 0.0
+    assert (
+        kept["distance"] == min(kept["distance"], *kept["table"].values())
+        or kept["distance"] <= min(kept["table"].values()) + 1e-4
+    )
+    task = model.modality.request(16, None, index=torch.arange(500, 516))
+    settings = {"seed": 5, "guidance": 1.0}
+
+    def run(**more):
+        return model.run(task, **settings, **more)["image"]
+
+    aim = run(path=Clock(32, "rho3"), solver=SOLVERS["dpmpp2m"], stochasticity=0.0)
+    tuned = (run(steps=4) - aim).square().mean()
+    plain = (run(path=Clock(4, "uniform"), solver=SOLVERS["dpmpp2m"], stochasticity=0.0) - aim).square().mean()
+    assert tuned < plain
