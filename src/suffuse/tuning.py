@@ -1,6 +1,7 @@
 """Tuning a trained model's sampler: a time grid and solver weights for one number of calls. Minutes, no retraining.
 
-A tuned sampler is deterministic: it follows the same model's many-step answer from the same noise. Three ingredients, all judged by the distance to the same model's many-step answers from the same noise:
+A tuned sampler is deterministic: it follows the same model's many-step answer from the same noise.
+Three ingredients, all judged by that distance:
 - grids by dynamic programming over teacher trajectories (GITS, Chen et al. 2024, arXiv 2405.11326, section 4): the cost of an
   edge is the error of one first-order step between two points of the trajectory;
 - weights by least squares: the kernel is linear in its weights, so those that carry the student to the teacher's next point
