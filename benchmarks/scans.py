@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import sys
 import tarfile
 import tempfile
 import time
@@ -18,26 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
-
-RESULTS = Path(__file__).parent / "results"
-
-
-def table(name: str, title: str, head: list[str], rows: list[list[Any]], notes: str) -> None:
-    """Write (and print) one Markdown table with the command that made it."""
-    RESULTS.mkdir(exist_ok=True)
-    lines = [
-        f"# {title}",
-        "",
-        f"`python {' '.join(sys.argv)}`, {time.strftime('%Y-%m-%d')}, torch {torch.__version__}, "
-        f"{torch.get_num_threads()} thread(s)",
-        "",
-        "| " + " | ".join(head) + " |",
-        "|" + " --- |" * len(head),
-    ]
-    lines += ["| " + " | ".join(f"{c:.4g}" if isinstance(c, float) else str(c) for c in row) + " |" for row in rows]
-    text = "\n".join(lines) + f"\n\n{notes}\n"
-    (RESULTS / f"{name}.md").write_text(text)
-    print(text)
+from tables import table
 
 
 def round_trip(data: Path) -> None:

@@ -11,34 +11,15 @@ from __future__ import annotations
 import argparse
 import gzip
 import os
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from tables import table
 
-RESULTS = Path(__file__).parent / "results"
 HELD_OUT = 178
-
-
-def table(name: str, title: str, head: list[str], rows: list[list[Any]], notes: str) -> None:
-    """Write (and print) one Markdown table with the command that made it."""
-    RESULTS.mkdir(exist_ok=True)
-    lines = [
-        f"# {title}",
-        "",
-        f"`python {' '.join(sys.argv)}`, {time.strftime('%Y-%m-%d')}, torch {torch.__version__}, "
-        f"{torch.get_num_threads()} thread(s)",
-        "",
-        "| " + " | ".join(head) + " |",
-        "|" + " --- |" * len(head),
-    ]
-    lines += ["| " + " | ".join(f"{c:.4g}" if isinstance(c, float) else str(c) for c in row) + " |" for row in rows]
-    text = "\n".join(lines) + f"\n\n{notes}\n"
-    (RESULTS / f"{name}.md").write_text(text)
-    print(text)
 
 
 def chairs(data: Path) -> tuple[np.ndarray, np.ndarray]:

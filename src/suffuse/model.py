@@ -21,7 +21,7 @@ from suffuse.diffusion.solver import SOLVERS, Solver
 from suffuse.diffusion.state import Batch, Fields, Task
 from suffuse.errors import AskError, ModelError
 from suffuse.modalities import registry
-from suffuse.modalities.contract import Modality
+from suffuse.modalities.contract import Modality, is_dataset
 from suffuse.progress import follow
 from suffuse.storage import check_counts, locate, read_config, read_weights, save_folder
 from suffuse.tuning import tune, tuned_solver
@@ -244,7 +244,7 @@ class Model:
         (n, ..., K), Gaussian fields their mean in model units. x: anything `modality.dataset` reads, or a data set."""
         if field not in self.joint.processes:
             raise AskError(f"this model has no field '{field}'; it has {', '.join(self.joint)}")
-        data = x if hasattr(x, "batch") and hasattr(x, "__len__") else self.modality.dataset(x)
+        data = self._data(x)
         outs = []
         for rows in torch.arange(len(data)).split(batch):
             clean = self._clean_at(data.batch(rows).to(self.device), {field: 1.0})[field]
@@ -256,7 +256,7 @@ class Model:
         categorical ones. x: anything `modality.dataset` reads, or a data set."""
         from suffuse.diffusion.likelihood import bits
 
-        data = x if hasattr(x, "batch") and hasattr(x, "__len__") else self.modality.dataset(x)
+        data = self._data(x)
         return torch.cat(
             [
                 bits(self.denoiser, self.joint, data.batch(rows).to(self.device), self.modality.main, **options)
@@ -270,7 +270,7 @@ class Model:
         network: Any = self.denoiser.network
         if not hasattr(network, "features"):
             raise AskError(f"the network of this {self.modality.name} model gives no features")
-        data = x if hasattr(x, "batch") and hasattr(x, "__len__") else self.modality.dataset(x)
+        data = self._data(x)
         outs: list[Tensor] = []
         handle_inputs: list[Any] = []
         hook = network.register_forward_pre_hook(lambda module, inputs: handle_inputs.append(inputs))
@@ -285,7 +285,7 @@ class Model:
 
     def evaluate(self, source: Any, **options: Any) -> dict[str, float]:
         """Figures of quality on data, each beside real against real."""
-        data = source if hasattr(source, "batch") else self.modality.dataset(source)
+        data = self._data(source)
         return self.modality.evaluate(self, data, **options)
 
     # -- faster, same calls afterwards --------------------------------------------------------------------------
@@ -332,6 +332,10 @@ class Model:
         return str(address)
 
     # -- inside -------------------------------------------------------------------------------------------------
+    def _data(self, source: Any) -> Any:
+        """An open data set as it is; anything else as the modality reads it."""
+        return source if is_dataset(source) else self.modality.dataset(source)
+
     def _index(self, n: int, start: int) -> Tensor:
         check_counts(n=n)
         if isinstance(start, bool) or not isinstance(start, int) or start < 0:

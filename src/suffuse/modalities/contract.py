@@ -26,6 +26,11 @@ class Dataset(Protocol):
         ...
 
 
+def is_dataset(x: Any) -> bool:
+    """Whether x is an open `Dataset` already, and not something a modality has yet to read."""
+    return hasattr(x, "batch") and hasattr(x, "__len__")
+
+
 class Modality(ABC):
     """One kind of data: its files, fields, processes, network, training tasks, quality and sugar verbs.
 

@@ -13,6 +13,7 @@ from suffuse.diffusion.process import Joint, full_levels
 from suffuse.diffusion.random import Random
 from suffuse.diffusion.state import Batch, Start, Task
 from suffuse.errors import AskError
+from suffuse.modalities.contract import is_dataset
 from suffuse.training.feed import training_data
 from suffuse.training.recipe import Recipe
 from suffuse.training.trainer import Trainer
@@ -101,11 +102,7 @@ def distill(
         raise AskError("This model is distilled already; distil the model that it was made from.")
     if not calls or any(isinstance(c, bool) or not isinstance(c, int) or c < 1 or points % c for c in calls):
         raise AskError(f"points {points} must be a whole multiple of each number of calls, which are {calls}.")
-    data = (
-        source
-        if hasattr(source, "batch") and hasattr(source, "__len__")
-        else training_data(model.modality, source, read)
-    )
+    data = source if is_dataset(source) else training_data(model.modality, source, read)
     weight = model.settings["guidance"] if guidance is None else guidance
     student = copy.deepcopy(model.denoiser)
     student.flow_map = True

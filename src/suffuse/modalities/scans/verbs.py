@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from suffuse.errors import AskError
+from suffuse.modalities.contract import is_dataset
 from suffuse.modalities.scans.volume import Case, Volume
 
 
@@ -106,7 +107,7 @@ def error_profile(
     data: anything the modality reads, or a data set."""
     from suffuse.diffusion.random import Random
 
-    data = data if hasattr(data, "batch") and hasattr(data, "__len__") else model.modality.dataset(data)
+    data = data if is_dataset(data) else model.modality.dataset(data)
     out = []
     for rows in torch.arange(len(data)).split(64):
         batch = data.batch(rows)

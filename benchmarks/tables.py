@@ -1,0 +1,30 @@
+"""The Markdown tables that benchmarks write beside themselves."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def table(name: str, title: str, head: list[str], rows: list[list[Any]], notes: str) -> None:
+    """Write (and print) one Markdown table with the command that made it."""
+    RESULTS.mkdir(exist_ok=True)
+    lines = [
+        f"# {title}",
+        "",
+        f"`python {' '.join(sys.argv)}`, {time.strftime('%Y-%m-%d')}, torch {torch.__version__}, "
+        f"{torch.get_num_threads()} thread(s)",
+        "",
+        "| " + " | ".join(head) + " |",
+        "|" + " --- |" * len(head),
+    ]
+    lines += ["| " + " | ".join(f"{c:.4g}" if isinstance(c, float) else str(c) for c in row) + " |" for row in rows]
+    text = "\n".join(lines) + f"\n\n{notes}\n"
+    (RESULTS / f"{name}.md").write_text(text)
+    print(text)
