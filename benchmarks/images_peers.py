@@ -3,9 +3,10 @@
 Peers live in an environment of their own, which never meets suffuse's:
 
     python -m venv peers && peers/bin/pip install torch==2.13.0 numpy einops tqdm diffusers==0.42.0
-    peers/bin/pip install --no-deps denoising-diffusion-pytorch==2.3.4 ema-pytorch accelerate
+    peers/bin/pip install scipy && peers/bin/pip install --no-deps denoising-diffusion-pytorch==2.3.4 ema-pytorch accelerate
     peers/bin/python benchmarks/images_peers.py train ddp       --data ../shared/data --work runs --minutes 20 --seed 0
     peers/bin/python benchmarks/images_peers.py train diffusers --data ../shared/data --work runs --minutes 20 --seed 0
+    peers/bin/python benchmarks/images_peers.py sample ddp       --work runs --minutes 20 --calls 50 --count 2000
     python benchmarks/images_peers.py table --data ../shared/data --work runs --minutes 20 --seeds 2     # suffuse's environment
 
 denoising-diffusion-pytorch imports torchvision for its Trainer's transforms alone, and torchvision cannot be imported beside a
@@ -106,8 +107,8 @@ class Diffusers:
         return x
 
 
-def train(kind: str, data: Path, work: Path, minutes: float, seed: int, native: int) -> None:
-    """Train one peer for CPU minutes of this process, then write 2,000 DDIM-50 samples and `native` native ones."""
+def train(kind: str, data: Path, work: Path, minutes: float, seed: int) -> None:
+    """Train one peer for CPU minutes of this process and keep its averaged weights."""
     torch.manual_seed(seed)
     torch.set_flush_denormal(True)
     peer: Any = {"ddp": DDP, "diffusers": Diffusers}[kind]()
@@ -133,14 +134,32 @@ def train(kind: str, data: Path, work: Path, minutes: float, seed: int, native: 
                 a.lerp_(b, 1 - decay)
         if step % 200 == 0:
             print(f"{kind} seed {seed}: {100 * done:.0f} %, step {step}, loss {loss.item():.4f}", flush=True)
-    made = {}
-    for name, calls, count in (("ddim50", 50, 2000), ("native", 1000, native)):
-        parts = [peer.sample(average, min(250, count - k), calls) for k in range(0, count, 250)]
-        if parts:
-            made[name] = ((torch.cat(parts).clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).numpy()
     work.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(work / f"peer_{kind}_{minutes:g}_{seed}.npz", parameters=size, steps=step, **made)
+    state = {f"average.{k}": v for k, v in average.state_dict().items()}
+    torch.save({**state, "parameters": torch.tensor(size), "steps": torch.tensor(step)}, work / f"{tag(kind, minutes, seed)}.pt")
     print(f"{kind} seed {seed}: {size:,} parameters, {step} steps")
+
+
+def tag(kind: str, minutes: float, seed: int) -> str:
+    return f"peer_{kind}_{minutes:g}_{seed}"
+
+
+def sample(kind: str, work: Path, minutes: float, seed: int, calls: int, count: int) -> None:
+    """Write `count` samples of a trained peer; what is there already is kept and added to."""
+    torch.set_flush_denormal(True)
+    peer: Any = {"ddp": DDP, "diffusers": Diffusers}[kind]()
+    found = torch.load(work / f"{tag(kind, minutes, seed)}.pt", weights_only=True)
+    peer.network.load_state_dict({k.removeprefix("average."): v for k, v in found.items() if k.startswith("average.")})
+    peer.network.eval()
+    path = work / f"{tag(kind, minutes, seed)}_{calls}.npy"
+    made = np.load(path) if path.is_file() else np.zeros((0, 1, 28, 28), np.uint8)
+    while len(made) < count:
+        torch.manual_seed(1000 * seed + len(made))
+        pixels = peer.sample(peer.network, min(100, count - len(made)), calls)
+        pixels = ((pixels.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).numpy()
+        made = np.concatenate([made, pixels])
+        np.save(path, made)
+        print(f"{kind} seed {seed}, {calls} calls: {len(made)} pictures", flush=True)
 
 
 def table(data: Path, work: Path, minutes: float, seeds: int) -> None:
@@ -162,24 +181,32 @@ def table(data: Path, work: Path, minutes: float, seeds: int) -> None:
             "real against real",
             "",
             "",
+            2000,
             frechet(real[5000:7000], real[:5000]),
-            *precision_recall(real[:2000], real[5000:7000]),
+            *precision_recall(real[5000:7000], real[:2000]),
         ]
     ]
 
     def measure(name: str, size: int, how: str, pixels: torch.Tensor) -> None:
         found = features.features_of(judge, pixels)
-        rows.append([name, f"{size:,}", how, frechet(found, real[:5000]), *precision_recall(real[: len(found)], found)])
+        fit = precision_recall(real[5000:7000], found) if len(found) == 2000 else ("", "")
+        rows.append([name, f"{size:,}", how, len(found), frechet(found, real[:5000]), *fit])
         print(rows[-1], flush=True)
 
     for seed in range(seeds):
         for kind in ("ddp", "diffusers"):
-            path = work / f"peer_{kind}_{minutes:g}_{seed}.npz"
-            if path.is_file():
-                with np.load(path) as found:
-                    for how in ("ddim50", "native"):
-                        if how in found.files:
-                            measure(f"{kind}, seed {seed}", int(found["parameters"]), how, torch.from_numpy(found[how]))
+            path = work / f"{tag(kind, minutes, seed)}.pt"
+            if not path.is_file():
+                continue
+            size = int(torch.load(path, weights_only=True)["parameters"])
+            sets = {calls: work / f"{tag(kind, minutes, seed)}_{calls}.npy" for calls in (50, 1000)}
+            made = {calls: torch.from_numpy(np.load(p)) for calls, p in sets.items() if p.is_file()}
+            if 50 in made:
+                measure(f"{kind}, seed {seed}", size, "DDIM-50", made[50])
+            if 1000 in made:
+                measure(f"{kind}, seed {seed}", size, "native, 1,000 calls", made[1000])
+                if 50 in made and len(made[1000]) < len(made[50]):
+                    measure(f"{kind}, seed {seed}", size, "DDIM-50", made[50][: len(made[1000])])
         folder = work / f"peer_suffuse_{minutes:g}_{seed}"
         if (folder / "model.safetensors").is_file():
             model = suffuse.load(folder)
@@ -194,7 +221,7 @@ def table(data: Path, work: Path, minutes: float, seeds: int) -> None:
             made = generate(model.modality, model, tests, torch.arange(5000, 7000), False, seed, steps=steps)
             measure(f"suffuse, generate alone, seed {seed}", size, f"{steps} calls", made)
     RESULTS.mkdir(exist_ok=True)
-    head = ["model", "parameters", "sampling", "Frechet", "precision", "recall"]
+    head = ["model", "parameters", "sampling", "pictures", "Frechet", "precision", "recall"]
     lines = ["| " + " | ".join(f"{c:.4g}" if isinstance(c, float) else str(c) for c in row) + " |" for row in rows]
     (RESULTS / "images_peers.md").write_text(
         f"# Fashion-MNIST against peers, {minutes:g} CPU minutes each\n\n"
@@ -208,17 +235,20 @@ def table(data: Path, work: Path, minutes: float, seeds: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("step", choices=["train", "table"])
+    parser.add_argument("step", choices=["train", "sample", "table"])
     parser.add_argument("peer", nargs="?", choices=["ddp", "diffusers"])
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--work", type=Path, default=Path("runs"))
     parser.add_argument("--minutes", type=float, default=20)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--native", type=int, default=500, help="samples by 1,000 native calls (0: none)")
+    parser.add_argument("--calls", type=int, default=50, help="sample: 50 (DDIM) or 1000 (native)")
+    parser.add_argument("--count", type=int, default=2000, help="sample: how many pictures")
     args = parser.parse_args()
     if args.step == "train":
-        train(args.peer, args.data, args.work, args.minutes, args.seed, args.native)
+        train(args.peer, args.data, args.work, args.minutes, args.seed)
+    elif args.step == "sample":
+        sample(args.peer, args.work, args.minutes, args.seed, args.calls, args.count)
     else:
         table(args.data, args.work, args.minutes, args.seeds)
 
