@@ -207,7 +207,7 @@ def table(data: Path, work: Path, minutes: float, seeds: int) -> None:
                 measure(f"{kind}, seed {seed}", size, "native, 1,000 calls", made[1000])
                 if 50 in made and len(made[1000]) < len(made[50]):
                     measure(f"{kind}, seed {seed}", size, "DDIM-50", made[50][: len(made[1000])])
-        folder = work / f"peer_suffuse_{minutes:g}_{seed}"
+        folder = work / (f"price_generate_{minutes:g}" + (f"_{seed}" if seed else ""))  # seed 0: that of images.py price
         if (folder / "model.safetensors").is_file():
             model = suffuse.load(folder)
         else:

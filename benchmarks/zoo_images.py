@@ -43,7 +43,7 @@ MODELS: dict[str, dict[str, Any]] = {
         "licence": "Apache-2.0, (c) Google, https://github.com/googlefonts/noto-emoji",
     },
 }
-RECIPE = {"batch": 64, "learning_rate": 2e-3, "precision": "bf16", "compile": False, "channels_last": False}
+RECIPE = {"batch": 64, "optimiser": "muon", "learning_rate": 4e-3, "precision": "bf16", "compile": False, "channels_last": False}
 SAMPLING = {"steps": 10, "guidance": 2.0, "stochasticity": 1.0}
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from suffuse.diffusion.guidance import DDNM, DPS, Autoguidance, ClassifierFree, DynamicThreshold, PiGDM
+from suffuse.diffusion.guidance import DDNM, DPS, Anchor, Autoguidance, ClassifierFree, DynamicThreshold, PiGDM
 from suffuse.diffusion.path import Clock
 from suffuse.diffusion.process import Categorical, Gaussian, Joint
 from suffuse.diffusion.sampling import sample
@@ -104,6 +104,31 @@ def test_pigdm_reaches_the_exact_posterior_of_a_gaussian(noise):
     mean, covariance = gain @ y[0], std**2 * (torch.eye(4, dtype=torch.float64) - gain @ matrix)
     assert (out.mean(0) - mean).abs().max() < 0.03
     assert (torch.cov(out.T) - covariance).abs().max() < 0.03
+
+
+@pytest.mark.parametrize("eta", [0.0, 1.0])
+def test_an_anchor_is_an_observation_of_the_answer(eta):
+    """Gaussian data of deviation s near an anchor y with spread p: N(y s^2 / (s^2 + p^2), s^2 p^2 / (s^2 + p^2)), exactly."""
+    std, spread, n = 0.5, 0.4, 10000
+    both = Joint({"x": Gaussian(SCHEDULE, std=std)})
+    y = torch.tensor([[0.9]], dtype=torch.float64)
+    task = Task({"x": torch.zeros(n, 1, dtype=torch.float64)}, Start({}))
+    out = sample(Anchor(Isotropic(std), both, "x", y, spread), both, task, Clock(200), "exact2", stochasticity=eta)["x"]
+    total = std**2 + spread**2
+    assert abs(out.mean() - y.item() * std**2 / total) < 0.01
+    assert abs(out.std() - std * spread / total**0.5) < 0.01
+
+
+def test_guidance_against_a_value_moves_away_from_it():
+    """D_u sees the other label as given: D = D_other + w (D_label - D_other)."""
+    oracle, both = Isotropic(), joint()
+    x = {"x": torch.zeros(5, 1, dtype=torch.float64), "label": torch.ones(5, 1, dtype=torch.long)}
+    levels = {"x": torch.full((5, 1), 0.4, dtype=torch.float64), "label": torch.zeros(5, 1)}
+    other = torch.zeros(5, 1, dtype=torch.long)
+    out = ClassifierFree(oracle, both, 3.0, ["label"], against={"label": other})(x, levels, {})["x"]
+    with_label, with_other = (Isotropic()({**x, "label": v}, levels, {})["x"] for v in (x["label"], other))
+    assert not torch.allclose(with_label, with_other)
+    assert torch.allclose(out, with_other + 3.0 * (with_label - with_other))
 
 
 def test_ddnm_keeps_a_noiseless_measurement_exactly():

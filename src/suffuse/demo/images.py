@@ -175,7 +175,7 @@ def changed(report: Report, model: Any) -> None:
     wanted = [names.index(name) for name in targets]
     report.item(
         "The same, but as something else",
-        "Real pictures under another label: carried up towards noise without randomness, and down with the new label",
+        "Real pictures drawn anew under another label, held near the old picture",
         'model.change(pictures, label=["Dress", "Coat", ...])',
         {"real": sheet(sources), " to ".join(("made", ", ".join(targets))): sheet(made)},
         seen.calls,

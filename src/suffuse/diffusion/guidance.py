@@ -39,7 +39,8 @@ class ClassifierFree:
     """D = D_u + w (D_c - D_u) (Ho & Salimans 2022), both from one batched call.
 
     hold: the condition fields; D_u sees them held at level 1. interval: guide only while the highest level of the other
-    fields lies within it, and call the network once elsewhere (Kynkaanniemi et al. 2024).
+    fields lies within it, and call the network once elsewhere (Kynkaanniemi et al. 2024). against: values of held fields
+    that D_u sees as given (a negative prompt): the result moves away from them instead of from the average.
     """
 
     needs_gradients = False
@@ -51,14 +52,10 @@ class ClassifierFree:
         weight: float,
         hold: Iterable[str],
         interval: tuple[float, float] = (0.0, 1.0),
+        against: Fields | None = None,
     ):
-        self.denoiser, self.joint, self.weight, self.hold, self.interval = (
-            denoiser,
-            joint,
-            weight,
-            tuple(hold),
-            interval,
-        )
+        self.denoiser, self.joint, self.weight, self.interval = denoiser, joint, weight, interval
+        self.hold, self.against = tuple(hold), against or {}
         self.asked = tuple(n for n in joint if n not in self.hold)
 
     def __call__(self, x: Fields, levels: Fields, context: Fields, targets: Fields | None = None) -> Fields:
@@ -74,10 +71,13 @@ class ClassifierFree:
         both, high = double(x), double(levels)
         then = None if targets is None else double(targets)
         for name in self.hold:
-            both[name] = torch.cat([x[name], self.joint[name].null(x[name])])
-            high[name] = torch.cat([levels[name], torch.ones_like(levels[name])])
+            other, level_of = self.against.get(name), torch.ones_like(levels[name])
+            if other is not None:
+                level_of = torch.zeros_like(level_of)
+            both[name] = torch.cat([x[name], self.joint[name].null(x[name]) if other is None else other])
+            high[name] = torch.cat([levels[name], level_of])
             if then is not None and targets is not None:
-                then[name] = torch.cat([targets[name], torch.ones_like(targets[name])])
+                then[name] = torch.cat([targets[name], level_of])
         clean = self.denoiser(both, high, double(context), then)
         within = {n: v[:size] for n, v in clean.items()}
         without = {n: v[size:] for n, v in clean.items()}
@@ -156,6 +156,37 @@ class DDNM:
         return {**clean, self.field: value + pull}
 
 
+class Anchor:
+    """Keeps a Gaussian field near `anchor`: the answer is seen through an observation of it with error `spread`.
+
+    With r_t^2 = sigma_t^2 s^2 / (alpha_t^2 s^2 + sigma_t^2), the spread of x_0 given x_t for data of deviation s, the clean
+    prediction becomes the posterior mean (D / r_t^2 + anchor / spread^2) / (1 / r_t^2 + 1 / spread^2); exact where x_0 given x_t
+    is N(D, r_t^2) (the identity operator in Song et al. 2023, eq. 7, without its Jacobian). spread: in the field's units.
+    """
+
+    needs_gradients = False
+
+    def __init__(self, denoiser: Denoise, joint: Joint, field: str, anchor: Tensor, spread: float):
+        if not spread > 0:
+            raise ValueError(f"the spread must be above 0, not {spread}")
+        process = joint[field]
+        assert isinstance(process, Gaussian)
+        self.denoiser, self.process, self.field, self.anchor, self.spread = denoiser, process, field, anchor, spread
+
+    def __call__(self, x: Fields, levels: Fields, context: Fields, targets: Fields | None = None) -> Fields:
+        clean = self.denoiser(x, levels, context, targets)
+        level, value = levels[self.field], clean[self.field]
+        gain = posterior_variance(self.process, level)
+        gain = gain / (gain + self.spread**2)
+        return {**clean, self.field: value + gain * (self.anchor - value)}
+
+
+def posterior_variance(process: Gaussian, level: Tensor) -> Tensor:
+    """Variance of x_0 given x_t where x_0 is Gaussian of deviation `process.std`: sigma^2 s^2 / (alpha^2 s^2 + sigma^2)."""
+    alpha, sigma = process.schedule.alpha(level), process.schedule.sigma(level)
+    return sigma**2 * process.std**2 / (alpha**2 * process.std**2 + sigma**2)
+
+
 class _Gradient:
     """What PiGDM and DPS share: the clean prediction with its graph to x kept."""
 
@@ -205,7 +236,7 @@ class PiGDM(_Gradient):
         with torch.enable_grad():
             value, clean = self._tracked(x, levels, context, targets)
             mean = clean[self.field]
-            spread = sigma**2 * self.process.std**2 / (alpha**2 * self.process.std**2 + sigma**2)
+            spread = posterior_variance(self.process, levels[self.field])
             spread = spread.amax(dim=tuple(range(1, spread.ndim)), keepdim=True)
             gap = self.measurement - self.operator.apply(mean)
             solved = self._solve(gap.detach(), spread.reshape(-1, *(1,) * (gap.ndim - 1)))

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from suffuse.diffusion.guidance import Anchor
 from suffuse.diffusion.path import Inversion
 from suffuse.errors import AskError
 from suffuse.modalities.images import asking
@@ -78,29 +79,34 @@ def change(
     image: Any,
     label: Any = None,
     caption: Any = None,
-    source: Any = None,
-    strength: float = 0.95,
+    strength: float = 0.53,
     steps: int = 20,
-    guidance: float = 4.0,
+    guidance: float = 7.0,
     **settings: Any,
 ) -> list[Any]:
-    """The same picture under another label or caption: carried up to clock `strength` without noise, down with the new one.
+    """The same picture under another label or caption: drawn anew under the new one, held near the old picture (`Anchor`).
 
-    image: one picture or a list. source: its own label or caption, which makes the way up more exact; found by the model
-    itself where labels are known and none is given. strength: how far up; higher keeps less. guidance: of the way down.
+    image: one picture or a list. strength: how far pixels may move, above 0 (not at all) and below 1 (a new picture); at 0.5 the
+    old picture counts as an observation whose error is one deviation of the data. guidance: weight of the new label.
     """
     name = "label" if caption is None else "caption"
     target = label if caption is None else caption
     if target is None:
         raise AskError("say what to change to: label=... or caption=...")
     _needs(model, name)
-    if not isinstance(strength, (int, float)) or not 0 < strength <= 1:
-        raise AskError(f"the strength must be above 0 and at most 1, not {strength!r}")
+    if not isinstance(strength, (int, float)) or not 0 < strength < 1:
+        raise AskError(f"the strength must be above 0 and below 1, not {strength!r}")
     images = list(image) if isinstance(image, (list, tuple)) else [image]
-    if source is None and name == "label":
-        source = classify(model, images)
-    latents = invert(model, images, {name: source} if source is not None else {}, steps, strength)
-    return from_latents(model, latents, {name: target}, steps, strength, guidance=guidance, **settings)
+    n, modality = len(images), model.modality
+    anchor = modality.request(n, {"image": images}, index=torch.arange(n)).x["image"]
+    task = modality.request(n, {name: target}, index=torch.arange(n), size=tuple(anchor.shape[2:]))
+
+    def wrap(denoiser: Any) -> Any:
+        return Anchor(denoiser, model.joint, "image", anchor.to(model.device), strength / (1 - strength))
+
+    settings = {"stochasticity": 1.0, **settings}
+    fields = model.run(task, steps=steps, guidance=guidance, wrap=wrap, batch=n, **settings)
+    return modality.decode(fields, task)
 
 
 def invert(model: Any, images: list[Any], given: dict[str, Any] | None = None, steps: int = 20, top: float = 1.0) -> Tensor:
