@@ -44,7 +44,7 @@ MODELS: dict[str, dict[str, Any]] = {
     },
 }
 RECIPE = {"batch": 64, "optimiser": "muon", "learning_rate": 4e-3, "precision": "bf16", "compile": False, "channels_last": False}
-SAMPLING = {"steps": 10, "guidance": 2.0, "stochasticity": 1.0}
+SAMPLING = {"steps": 10, "guidance": 2.0, "interval": [0.1, 0.7], "stochasticity": 1.0}
 
 
 def source(name: str, data: Path, work: Path, part: str) -> Path:

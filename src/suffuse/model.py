@@ -137,6 +137,7 @@ class Model:
         *,
         steps: int | None = None,
         guidance: float | None = None,
+        interval: tuple[float, float] | None = None,
         seed: int = 0,
         solver: str | Solver | None = None,
         stochasticity: float | None = None,
@@ -145,7 +146,8 @@ class Model:
         adjust: Callable[[Fields, Fields, int], Fields] | None = None,
         state: Fields | None = None,
     ) -> Iterator[Event]:
-        """One event a network call, as it happens; stop with `break`. wrap: denoiser -> denoiser, put outside the guidance
+        """One event a network call, as it happens; stop with `break`. interval: levels between which
+        guidance works (default: the model's own). wrap: denoiser -> denoiser, put outside the guidance
         (such as a `DDNM`). adjust, state: as `suffuse.diffusion.sampling.events` takes them."""
         tuned = solver is None and path is None and self._tuned(steps) is not None
         chosen = self._solver(solver, steps, path)
@@ -158,9 +160,8 @@ class Model:
         task = task.to(self.device)
         denoiser: Any = self.denoiser
         if weight != 1.0:
-            denoiser = ClassifierFree(
-                denoiser, self.joint, float(weight), self._conditions(task), tuple(self.settings["interval"])
-            )
+            within = tuple(self.settings["interval"] if interval is None else interval)
+            denoiser = ClassifierFree(denoiser, self.joint, float(weight), self._conditions(task), within)
         denoiser = self.modality.wrap(denoiser, task)
         if wrap is not None:
             denoiser = wrap(denoiser)
@@ -220,7 +221,8 @@ class Model:
         measurement: (n or 1, ...) y in model units, or what the modality's `measured` reads, such as a file. operator: has
         `apply`, `adjoint`, `inverse` (linear; see `suffuse.diffusion.operators`), or is any differentiable callable (method
         'dps'), or a name the modality knows, such as 'downsample:4'. noise: its deviation, in the measurement's units.
-        method: 'pigdm', 'ddnm' or 'dps'. Raises `AskError`.
+        method: 'pigdm', 'ddnm' or 'dps'. PiGDM runs at stochasticity 2 unless told otherwise: fresh noise mends what its
+        Gaussian approximation gets wrong (pictures, 10 calls: +.2 dB against 1, +.7 dB against 0). Raises `AskError`.
         """
         from suffuse.diffusion import guidance as wrappers
 
@@ -236,6 +238,8 @@ class Model:
         def wrap(denoiser: Any) -> Any:
             return methods[method](denoiser, self.joint, main, operator, y, **rest)
 
+        if method == "pigdm":
+            settings = {"stochasticity": 2.0, **settings}
         return self.modality.decode(self.run(task, seed=seed, wrap=wrap, batch=n, **settings), task)
 
     @torch.inference_mode()

@@ -170,8 +170,9 @@ class Images(Modality):
         return grid_start(task, batch, random, step, grids=["image"], conditions=self.conditions)
 
     def defaults(self) -> dict[str, Any]:
-        sampling = {"steps": 10, "guidance": 2.0 if self.conditions else 1.0, "stochasticity": 1.0}
-        return {"batch": 64, "learning_rate": 2e-3, "sampling": sampling}
+        guidance = 2.0 if self.conditions else 1.0
+        sampling = {"steps": 10, "guidance": guidance, "interval": [0.1, 0.7], "stochasticity": 1.0}
+        return {"batch": 64, "optimiser": "muon", "learning_rate": 4e-3, "sampling": sampling}
 
     # -- asking -------------------------------------------------------------------------------------------------
     def request(self, n: int, given: Any = None, *, index: Tensor, **asked: Any) -> Task:

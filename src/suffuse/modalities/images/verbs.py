@@ -79,9 +79,9 @@ def change(
     image: Any,
     label: Any = None,
     caption: Any = None,
-    strength: float = 0.53,
+    strength: float = 0.5,
     steps: int = 20,
-    guidance: float = 7.0,
+    guidance: float = 9.0,
     **settings: Any,
 ) -> list[Any]:
     """The same picture under another label or caption: drawn anew under the new one, held near the old picture (`Anchor`).
@@ -104,7 +104,7 @@ def change(
     def wrap(denoiser: Any) -> Any:
         return Anchor(denoiser, model.joint, "image", anchor.to(model.device), strength / (1 - strength))
 
-    settings = {"stochasticity": 1.0, **settings}
+    settings = {"stochasticity": 1.0, "interval": (0.0, 1.0), **settings}  # classes are decided at high levels
     fields = model.run(task, steps=steps, guidance=guidance, wrap=wrap, batch=n, **settings)
     return modality.decode(fields, task)
 
