@@ -51,7 +51,7 @@ MODELS: dict[str, dict[str, Any]] = {
         "modality": "images",
         "source": "solid-views",
         "read": {"classes": list(ANGLES), "widths": [48, 80], "patch": 2},
-        "minutes": 4,
+        "minutes": 2.4,
         "data": "10,000 grey pictures of 2,500 procedural solids, each with its view angle and no more: no 3-D data "
         "(suffuse.modalities.shapes.views)",
         "licence": "our own, as the library",
@@ -113,7 +113,7 @@ def held_out(name: str, model: Any, data: Path) -> Any:
     if name == "solids":
         return model.modality.dataset("solids", count=128)
     if name == "solid-views":
-        views = solid_views(500, first=1_000_000)
+        views = solid_views(150, first=1_000_000)
         return model.modality.dataset({k: views[k] for k in ("images", "labels")})
     if name == "moving-digits":
         from suffuse.modalities.video.reading import digit_films

@@ -58,7 +58,9 @@ def test_box_silhouette_is_its_rectangle(yaw, half):
 def test_perspective_ball_looks_larger():
     right, up = pixels(64)
     distance = 2.0
-    radius = RADIUS * distance / math.sqrt(distance**2 - RADIUS**2)  # of the cone that touches the ball, in the middle plane
+    radius = (
+        RADIUS * distance / math.sqrt(distance**2 - RADIUS**2)
+    )  # of the cone that touches the ball, in the middle plane
     seen = Cameras([0.0], 0.0, 64, steps=96, distance=distance).render(BALL, 10.0, 0.05)[0][0]
     area = float((seen > 0.5).float().mean()) * (2 * EXTENT) ** 2
     assert area == pytest.approx(math.pi * radius**2, rel=0.05)

@@ -70,8 +70,8 @@ def score_distillation_loss(
 
 
 def annealed_levels(progress: float, count: int, high: float = 0.7, low: float = 0.1, spread: float = 0.05) -> Tensor:
-    """(count,) noise levels for a share `progress` of an optimisation: from `high` down to `low`, never up again, spread evenly over
-    +- `spread` (the non-increasing levels of DreamTime, Huang et al. 2023, on a straight line)."""
+    """(count,) noise levels for a share `progress` of an optimisation: from `high` down to `low`, never up again, spread
+    evenly over +- `spread` (the non-increasing levels of DreamTime, Huang et al. 2023, on a straight line)."""
     middle = high + (low - high) * min(max(progress, 0.0), 1.0)
     offsets = (torch.arange(count) + 0.5) / count * 2 - 1
     return (middle + spread * offsets).clamp(1e-3, 1.0)
