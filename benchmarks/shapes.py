@@ -155,6 +155,8 @@ def generation(model: Any, train_grids: np.ndarray, test: np.ndarray, source: st
     )
 
 
+FRONTED = ("chair", "shelf", "creature")
+"""Kinds whose front differs from their back."""
 GIVEN, PRIOR_VIEWS = (0.0, 90.0, 180.0, 270.0), 2
 WAYS: dict[str, dict[str, Any]] = {
     "views and score distillation": {},
@@ -172,7 +174,7 @@ def lifted(work: Path, name: str, count: int, steps: int, ways: int) -> None:
     from suffuse.modalities.shapes.lifting import SEEN, hull, lift
     from suffuse.modalities.shapes.quality import chamfer, clouds_of
     from suffuse.modalities.shapes.rays import Cameras
-    from suffuse.modalities.shapes.solids import solids
+    from suffuse.modalities.shapes.solids import KINDS, solids
     from suffuse.modalities.shapes.views import ANGLES
 
     model = suffuse.load(name)
@@ -186,16 +188,14 @@ def lifted(work: Path, name: str, count: int, steps: int, ways: int) -> None:
     def judge(grid: np.ndarray, real: np.ndarray) -> dict[str, float]:
         one, two = (others.render(torch.from_numpy(g), 10.0, 0.1)[0] > 0.5 for g in (grid, real))
         overlap = (one & two).flatten(1).sum(1) / (one | two).flatten(1).sum(1).clamp(min=1)
-        pictures = (ends.render(torch.from_numpy(grid))[1] * 255).round().clamp(0, 255).to(torch.uint8).numpy()
-        share = model.predict(pictures, "label")[:, 0]
-        front = share[:, 0] / (share[:, 0] + share[:, len(ANGLES) // 2])
+        pictures, known = (ends.render(torch.from_numpy(g))[1] for g in (grid, real))
+        apart = (pictures[:, None] - known).square().mean((2, 3))  # of our two ends to the real front and back
         clouds = clouds_of([grid, real], 1024)
         return {
             "iou": float(overlap.mean()),
             "chamfer": 1000 * float(chamfer(*clouds)) if len(clouds) == 2 else 4000.0,
             "watertight": float(len(to_mesh(grid).faces) > 0 and to_mesh(grid).mesh().is_watertight),
-            "both_front": float((front > 0.7).all()),
-            "turned": float(front[0] < front[1]),
+            "both_front": float((apart[:, 0] < apart[:, 1]).all()),
         }
 
     with torch.no_grad():
@@ -209,6 +209,8 @@ def lifted(work: Path, name: str, count: int, steps: int, ways: int) -> None:
             shape = lift(model, pictures[k], GIVEN, steps=steps, prior_views=PRIOR_VIEWS, seed=k, **WAYS[way])
             spent = {"seconds": time.perf_counter() - begun, "cpu": time.process_time() - used}
             done[key] = judge(shape.grid, grid) | spent
+            if KINDS[k % len(KINDS)] not in FRONTED:
+                del done[key]["both_front"]
             write_json(done, path)
             print(key, {n: round(v, 3) for n, v in done[key].items()}, flush=True)
     for k, grid in enumerate(grids):
@@ -231,9 +233,9 @@ def lifted_table(done: dict[str, Any], model: Any, count: int, steps: int) -> No
     for way in (*WAYS, "carved hull, not optimised", "the shape itself (real)"):
         found = [done[f"{way}/{k}"] for k in range(count) if f"{way}/{k}" in done]
         if len(found) == count:
-            mean = {n: float(np.mean([f[n] for f in found])) for n in found[0]}
+            mean = {n: float(np.mean([f[n] for f in found if n in f])) for n in set().union(*found)}
             worst = min(f["iou"] for f in found)
-            turn = [f"{100 * mean[n]:.0f} %" for n in ("watertight", "both_front")]
+            turn = [f"{100 * mean[n]:.0f} %" if n in mean else "not run" for n in ("watertight", "both_front")]
             rows.append([way, mean["iou"], worst, mean["chamfer"], *turn, mean["seconds"], mean["cpu"]])
     head = ["", "silhouette IoU, 12 held-out views", "worst shape", "Chamfer x 1000", "watertight", "both ends front"]
     native = suffuse.load("solids")
@@ -248,8 +250,9 @@ def lifted_table(done: dict[str, Any], model: Any, count: int, steps: int) -> No
         [*head, "seconds a shape", "CPU seconds a shape"],
         rows,
         f"{count} held-out solids at 24 cells, given views at 0, 90, 180 and 270 degrees, {steps} steps, {PRIOR_VIEWS} further "
-        "views a step. Silhouettes of the held-out views are compared sharp. Both ends front: the view model's label head gives "
-        "the front more than 70 % against the back, for the view at 0 and for that at 180. Seconds on a machine busy with other "
+        "views a step. Silhouettes of the held-out views are compared sharp. Both ends front: the pictures from 0 and from 180 "
+        "degrees are both nearer to the real front than to the real back, of the shapes that have a front. "
+        "Seconds on a machine busy with other "
         "work. One seed.\n\n"
         "| cost | native 3-D model (`solids`) | lifted (`solid-views`) |\n| --- | --- | --- |\n"
         f"| training, CPU minutes | {minutes[0]:.1f} | {minutes[1]:.1f} |\n"
@@ -271,7 +274,7 @@ def main() -> None:
     parser.add_argument("--ways", type=int, default=5)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--model", default="solid-views")
-    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--steps", type=int, default=40)
     a = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
     if a.line == "train":
