@@ -28,7 +28,7 @@ from suffuse.modalities.images.dataset import from_field, to_field
 from suffuse.modalities.images.quality import generate
 
 sys.path.insert(0, str(Path(__file__).parent))
-from zoo_images import MODELS, RECIPE, source  # noqa: E402
+from zoo_images import MODELS, RECIPE, SAMPLING, source  # noqa: E402
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -78,13 +78,15 @@ def price(args: argparse.Namespace) -> None:
     everything = trained(args, args.all_task or f"price_all_{args.minutes:g}", args.minutes)
     by_label = trained(args, f"price_label_{args.minutes:g}", args.minutes, {"generate": 0.1, "label": 0.9})
     generator = trained(args, f"price_generate_{args.minutes:g}", args.minutes, {"generate": 1.0})
+    for model in (everything, by_label, generator):
+        model.settings |= SAMPLING
     data = everything.modality.dataset(source("fashion", args.data, args.work, "test"))
     judge, n = Judge(data), args.samples
     first, second = slice(0, 5000), torch.arange(5000, 5000 + n)
     rows = [["real against real", "", "", frechet(judge.real[second], judge.real[first]), ""]]
     for name, model, labels, weights in (
-        ("class-conditional, specialist", by_label, True, (1.0, 1.5, 2.0, 3.0)),
-        ("class-conditional, all tasks", everything, True, (1.0, 1.5, 2.0, 3.0)),
+        ("class-conditional, specialist", by_label, True, (1.0, 2.0, 3.0)),
+        ("class-conditional, all tasks", everything, True, (1.0, 2.0, 3.0)),
         ("unconditional, specialist", generator, False, (1.0,)),
         ("unconditional, all tasks", everything, False, (1.0,)),
     ):
@@ -299,8 +301,14 @@ def _solve(
         task = model.modality.request(draws, None, index=torch.arange(k * draws, (k + 1) * draws))
         each = y[k : k + 1].expand(draws, *y.shape[1:])
         x = None
+        path = model.modality.path(args.steps, "uniform")
         for event in model.events(
-            task, steps=args.steps, seed=args.seed, wrap=lambda d, each=each: wrap(d, each), stochasticity=eta
+            task,
+            path=path,
+            solver="dpmpp2m",
+            seed=args.seed,
+            wrap=lambda d, each=each: wrap(d, each),
+            stochasticity=eta,
         ):
             x = event.x["image"]
         outs.append(x.detach())
@@ -373,7 +381,13 @@ def by_levels(model, y, operator, noise, draws, args, _):
         alpha = process.schedule.alpha(torch.tensor(known))
         state = torch.where(operator.mask, (alpha * y[k : k + 1]).float(), noise_image)
         fields = model.run(
-            task, steps=args.steps, seed=args.seed, state={"image": state}, stochasticity=1.0, batch=draws
+            task,
+            path=model.modality.path(args.steps, "uniform"),
+            solver="dpmpp2m",
+            seed=args.seed,
+            state={"image": state},
+            stochasticity=1.0,
+            batch=draws,
         )
         outs.append(fields["image"])
     return torch.stack(outs)

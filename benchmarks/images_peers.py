@@ -136,7 +136,10 @@ def train(kind: str, data: Path, work: Path, minutes: float, seed: int) -> None:
             print(f"{kind} seed {seed}: {100 * done:.0f} %, step {step}, loss {loss.item():.4f}", flush=True)
     work.mkdir(parents=True, exist_ok=True)
     state = {f"average.{k}": v for k, v in average.state_dict().items()}
-    torch.save({**state, "parameters": torch.tensor(size), "steps": torch.tensor(step)}, work / f"{tag(kind, minutes, seed)}.pt")
+    torch.save(
+        {**state, "parameters": torch.tensor(size), "steps": torch.tensor(step)},
+        work / f"{tag(kind, minutes, seed)}.pt",
+    )
     print(f"{kind} seed {seed}: {size:,} parameters, {step} steps")
 
 
@@ -165,7 +168,7 @@ def sample(kind: str, work: Path, minutes: float, seed: int, calls: int, count: 
 def table(data: Path, work: Path, minutes: float, seeds: int) -> None:
     """Measure the peers' samples and suffuse's, in suffuse's environment."""
     sys.path.insert(0, str(Path(__file__).parent))
-    from zoo_images import MODELS, RECIPE
+    from zoo_images import MODELS, RECIPE, SAMPLING
 
     import suffuse
     from suffuse.metrics import features
@@ -207,7 +210,9 @@ def table(data: Path, work: Path, minutes: float, seeds: int) -> None:
                 measure(f"{kind}, seed {seed}", size, "native, 1,000 calls", made[1000])
                 if 50 in made and len(made[1000]) < len(made[50]):
                     measure(f"{kind}, seed {seed}", size, "DDIM-50", made[50][: len(made[1000])])
-        folder = work / (f"price_generate_{minutes:g}" + (f"_{seed}" if seed else ""))  # seed 0: that of images.py price
+        folder = work / (
+            f"price_generate_{minutes:g}" + (f"_{seed}" if seed else "")
+        )  # seed 0: that of images.py price
         if (folder / "model.safetensors").is_file():
             model = suffuse.load(folder)
         else:
@@ -217,9 +222,15 @@ def table(data: Path, work: Path, minutes: float, seeds: int) -> None:
             )  # fmt: skip
         tests = model.modality.dataset(data / "images/fashion-mnist")
         size = sum(p.numel() for p in model.denoiser.parameters())
-        for steps in (10, 20, 50):
+        model.settings |= SAMPLING
+        for steps in (10, 20):
             made = generate(model.modality, model, tests, torch.arange(5000, 7000), False, seed, steps=steps)
             measure(f"suffuse, generate alone, seed {seed}", size, f"{steps} calls", made)
+        if seed == 0 and (work / f"price_all_{minutes:g}" / "model.safetensors").is_file():
+            model = suffuse.load(work / f"price_all_{minutes:g}")
+            model.settings |= SAMPLING
+            made = generate(model.modality, model, tests, torch.arange(5000, 7000), False, seed, steps=10)
+            measure("suffuse, all tasks, seed 0", size, "10 calls", made)
     RESULTS.mkdir(exist_ok=True)
     head = ["model", "parameters", "sampling", "pictures", "Frechet", "precision", "recall"]
     lines = ["| " + " | ".join(f"{c:.4g}" if isinstance(c, float) else str(c) for c in row) + " |" for row in rows]

@@ -43,8 +43,17 @@ MODELS: dict[str, dict[str, Any]] = {
         "licence": "Apache-2.0, (c) Google, https://github.com/googlefonts/noto-emoji",
     },
 }
-RECIPE = {"batch": 64, "optimiser": "muon", "learning_rate": 4e-3, "precision": "bf16", "compile": False, "channels_last": False}
-SAMPLING = {"steps": 10, "guidance": 2.0, "interval": [0.1, 0.7], "stochasticity": 1.0}
+RECIPE = {
+    "batch": 64,
+    "optimiser": "muon",
+    "learning_rate": 4e-3,
+    "precision": "bf16",
+    "compile": False,
+    "channels_last": False,
+}
+SAMPLING = {
+    "steps": 10, "guidance": 2.0, "interval": [0.1, 0.7], "grid": "rho3", "solver": "deis2", "stochasticity": 0.0,
+}  # fmt: skip
 
 
 def source(name: str, data: Path, work: Path, part: str) -> Path:
@@ -127,7 +136,10 @@ def pack(name: str, data: Path, work: Path, run: str, count: int) -> None:
     target = ZOO / name
     target.mkdir(exist_ok=True)
     model.save(target, half=True)
-    commands = [*notes.get("commands", []), f"python benchmarks/zoo_images.py pack {name} --output {run} --samples {count}"]
+    commands = [
+        *notes.get("commands", []),
+        f"python benchmarks/zoo_images.py pack {name} --output {run} --samples {count}",
+    ]
     recipe = {
         "commands": commands,
         "modality": "images",

@@ -170,8 +170,8 @@ class Images(Modality):
         return grid_start(task, batch, random, step, grids=["image"], conditions=self.conditions)
 
     def defaults(self) -> dict[str, Any]:
-        guidance = 2.0 if self.conditions else 1.0
-        sampling = {"steps": 10, "guidance": guidance, "interval": [0.1, 0.7], "stochasticity": 1.0}
+        solver = {"grid": "rho3", "solver": "deis2", "stochasticity": 0.0}
+        sampling = {"steps": 10, "guidance": 2.0 if self.conditions else 1.0, "interval": [0.1, 0.7], **solver}
         return {"batch": 64, "optimiser": "muon", "learning_rate": 4e-3, "sampling": sampling}
 
     # -- asking -------------------------------------------------------------------------------------------------

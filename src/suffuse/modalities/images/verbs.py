@@ -13,7 +13,7 @@ from suffuse.diffusion.path import Inversion
 from suffuse.errors import AskError
 from suffuse.modalities.images import asking
 
-FLOOR = 0.02
+FLOOR = 0.005
 """The clock at which inversion begins: below it pictures are taken as noise-free."""
 
 
@@ -104,8 +104,10 @@ def change(
     def wrap(denoiser: Any) -> Any:
         return Anchor(denoiser, model.joint, "image", anchor.to(model.device), strength / (1 - strength))
 
-    settings = {"stochasticity": 1.0, "interval": (0.0, 1.0), **settings}  # classes are decided at high levels
-    fields = model.run(task, steps=steps, guidance=guidance, wrap=wrap, batch=n, **settings)
+    # with fresh noise, equal steps of the clock are best; and classes are decided at high levels
+    settings = {"stochasticity": 1.0, "interval": (0.0, 1.0), "solver": "dpmpp2m", **settings}
+    path = modality.path(steps, "uniform")
+    fields = model.run(task, path=path, guidance=guidance, wrap=wrap, batch=n, **settings)
     return modality.decode(fields, task)
 
 
@@ -116,7 +118,7 @@ def invert(model: Any, images: list[Any], given: dict[str, Any] | None = None, s
     process = model.joint["image"]
     floor = process.level(torch.tensor(FLOOR))
     task.start.levels["image"] = torch.full((n, 1, 1, 1), float(floor))
-    path = Inversion(steps, floor=FLOOR, top=top)
+    path = Inversion(steps, model.settings["grid"], floor=FLOOR, top=top)
     return model.run(task, path=path, guidance=1.0, stochasticity=0.0, batch=n)["image"]
 
 
