@@ -128,9 +128,9 @@ def train(kind: str, data: Path, work: Path, minutes: float, seed: int) -> None:
         torch.nn.utils.clip_grad_norm_(peer.parameters(), 1.0)
         optimiser.step()
         step += 1
-        decay = 0.995 ** (1 / 10) if kind == "ddp" else min(0.9999, 1 - (1 + step) ** -0.75)
+        decay = ema_decay(kind, step)
         with torch.no_grad():
-            for a, b in zip(average.parameters(), peer.parameters(), strict=True):
+            for a, b in zip(average.parameters(), peer.parameters(), strict=True) if decay is not None else ():
                 a.lerp_(b, 1 - decay)
         if step % 200 == 0:
             print(f"{kind} seed {seed}: {100 * done:.0f} %, step {step}, loss {loss.item():.4f}", flush=True)
@@ -141,6 +141,16 @@ def train(kind: str, data: Path, work: Path, minutes: float, seed: int) -> None:
         work / f"{tag(kind, minutes, seed)}.pt",
     )
     print(f"{kind} seed {seed}: {size:,} parameters, {step} steps")
+
+
+def ema_decay(kind: str, step: int) -> float | None:
+    """Each peer's own averaging: ema-pytorch with .995 every 10 steps, copied until step 100 and warmed up with power 2/3 after
+    it; diffusers' EMAModel with power 3/4. None: no update at this step."""
+    if kind == "diffusers":
+        return min(0.9999, 1 - (1 + step) ** -0.75)
+    if step % 10:
+        return None
+    return 0.0 if step <= 100 else min(0.995, 1 - (1 + (step - 101) / 10) ** (-2 / 3))
 
 
 def tag(kind: str, minutes: float, seed: int) -> str:
