@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+import suffuse
 from suffuse.errors import AskError, DataError
 from suffuse.modalities.images import Images
 from suffuse.modalities.images import captions as words
@@ -258,3 +259,18 @@ def test_bad_options():
         Images.read(GREY, backbone="magic")
     with pytest.raises(AskError, match="'wdiths' is no option"):
         Images.read(GREY, wdiths=[8])
+
+
+def test_a_hugging_face_table_is_read_and_not_taken_for_an_open_data_set():
+    datasets = pytest.importorskip("datasets")
+    from suffuse.modalities.contract import is_dataset
+
+    pictures = np.random.default_rng(0).integers(0, 256, (6, 8, 8), dtype=np.uint8)
+    table = datasets.Dataset.from_dict(
+        {"image": [Image.fromarray(p) for p in pictures], "label": [0, 1, 0, 1, 0, 1]},
+        datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["a", "b"])}),
+    )
+    assert not is_dataset(table)
+    modality, data = Images.read(table)
+    assert is_dataset(data)
+    assert suffuse.Model.new(modality).predict(table, "label").shape == (6, 1, 2)

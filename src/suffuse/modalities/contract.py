@@ -27,8 +27,9 @@ class Dataset(Protocol):
 
 
 def is_dataset(x: Any) -> bool:
-    """Whether x is an open `Dataset` already, and not something a modality has yet to read."""
-    return hasattr(x, "batch") and hasattr(x, "__len__")
+    """Whether x is an open `Dataset` already, and not something a modality has yet to read (Hugging Face's tables have `batch`
+    and a length too, and columns besides)."""
+    return hasattr(x, "batch") and hasattr(x, "__len__") and not hasattr(x, "column_names")
 
 
 class Modality(ABC):
