@@ -81,9 +81,10 @@ def test_interrupted_run_saves_and_goes_on(tmp_path):
         return once()
 
     run._one_step = stop_at_twelve
+    before = signal.getsignal(signal.SIGINT)
     with pytest.raises(Interrupted, match="step 12.*--resume"):
         run.run()
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
     with pytest.raises(AskError, match="unfinished run.*--resume"):
         trainer(recipe, tmp_path)
     again = trainer(recipe, tmp_path, resume=True)
