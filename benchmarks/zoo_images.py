@@ -52,7 +52,7 @@ RECIPE = {
     "channels_last": False,
 }
 SAMPLING = {
-    "steps": 10, "guidance": 2.0, "interval": [0.1, 0.7], "grid": "rho3", "solver": "deis2", "stochasticity": 0.0,
+    "steps": 10, "guidance": 3.0, "interval": [0.1, 0.7], "grid": "rho3", "solver": "deis2", "stochasticity": 0.0,
 }  # fmt: skip
 
 
