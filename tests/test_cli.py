@@ -63,6 +63,18 @@ def test_training_then_sampling(points, capsys):
     assert main(["sample", "new", "-o", "made.csv"]) == 0
 
 
+def test_tuning_and_distilling_leave_a_model_that_samples(points, capsys, bad):
+    assert main(["tune", "model", "--calls", "3", "-o", "quick"]) == 0
+    assert list(json.loads((points / "quick" / "config.json").read_text())["settings"]["tuned"]) == ["3"]
+    assert main(["sample", "quick", "-n", "2", "--steps", "3", "-o", "made.csv"]) == 0
+    assert main(["distill", "model", "points.csv", "--minutes", "0.01", "-o", "short"]) == 0
+    assert json.loads((points / "short" / "config.json").read_text())["flow_map"] is True
+    assert main(["sample", "short", "-n", "2", "--steps", "1", "-o", "again.csv"]) == 0
+    assert "already" in bad("distill", "short", "points.csv", "--minutes", "0.01", "-o", "shorter")
+    assert "gone.csv" in bad("distill", "model", "gone.csv", "-o", "other")
+    assert "--calls" in bad("tune", "model", "--calls", "0", "-o", "other")
+
+
 def test_prediction_evaluation_and_lists(points, capsys):
     assert main(["predict", "model", "points.csv", "label"]) == 0
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]

@@ -130,6 +130,26 @@ def class_names(config: dict[str, Any]) -> list[str] | None:
     return None
 
 
+def tune(a: Namespace) -> int:
+    """suffuse tune"""
+    model = load(a)
+    model.tune(a.calls, given=given(a.given, model), guidance=a.guidance, tell=show.line)
+    model.save(a.output)
+    show.line(f"{a.output} is ready; try: suffuse sample {a.output} --steps {a.calls} -n 4 -o samples")
+    return 0
+
+
+def distill(a: Namespace) -> int:
+    """suffuse distill"""
+    model = load(a)
+    model.distill(
+        a.data, a.minutes, guidance=a.guidance, resume=a.resume, seed=a.seed, output=a.output, device=a.device,
+        progress=show.interactive(), tell=show.line,
+    )  # fmt: skip
+    show.line(f"{a.output} is ready; try: suffuse sample {a.output} --steps 2 -n 4 -o samples")
+    return 0
+
+
 def evaluate(a: Namespace) -> int:
     """suffuse evaluate"""
     model = load(a)

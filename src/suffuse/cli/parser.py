@@ -18,6 +18,8 @@ VERBS = {
     "edit": "change what is there, all of it or within a mask",
     "restore": "undo blur, noise, holes, low resolution",
     "predict": "a label or a property of your data",
+    "tune": "find the best time grid and solver for few network calls; minutes, no retraining",
+    "distill": "train a copy of a model to answer in one, two or four network calls",
     "evaluate": "quality of a model, beside real against real",
     "info": "what a model or a data set is",
     "modalities": "the kinds of data, and what each adds",
@@ -30,6 +32,8 @@ EXAMPLES = {
     "edit": "suffuse edit digits three.png --strength 0.6 --given label=5 -o five.png",
     "restore": "suffuse restore fashion small.png --operator downsample:4 -o large.png",
     "predict": "suffuse predict digits three.png label",
+    "tune": "suffuse tune digits --calls 5 -o quick-digits",
+    "distill": "suffuse distill digits train-pictures/ --minutes 5 -o two-step-digits",
     "evaluate": "suffuse evaluate digits test-pictures/",
     "info": "suffuse info digits",
     "modalities": "suffuse modalities",
@@ -188,6 +192,27 @@ def _predict(command: argparse.ArgumentParser) -> None:
     _output(command, required=False)
 
 
+def _tune(command: argparse.ArgumentParser) -> None:
+    _model(command)
+    command.add_argument("--calls", type=values.whole(1), default=8, metavar="K", help="network calls (default 8)")
+    command.add_argument("--guidance", type=values.real(), metavar="W", help="guidance scale (default: the model's own)")
+    _given(command)
+    _output(command)
+    device(command)
+
+
+def _distill(command: argparse.ArgumentParser) -> None:
+    _model(command)
+    command.add_argument("data", metavar="DATA", help="the data the model was trained on")
+    minutes = values.real(0, open_low=True)
+    command.add_argument("--minutes", type=minutes, default=5.0, metavar="N", help="time budget (default 5)")
+    command.add_argument("--guidance", type=values.real(), metavar="W", help="weight to fold in (default: the model's own)")
+    command.add_argument("--resume", action="store_true", help="go on where the last run to this folder was stopped")
+    command.add_argument("--seed", type=values.whole(0), default=0, metavar="S", help="same seed, same result")
+    _output(command)
+    device(command)
+
+
 def _evaluate(command: argparse.ArgumentParser) -> None:
     _model(command)
     command.add_argument("data", metavar="DATA", help="real data that the model has not seen")
@@ -207,6 +232,8 @@ _OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "edit": _edit,
     "restore": _restore,
     "predict": _predict,
+    "tune": _tune,
+    "distill": _distill,
     "evaluate": _evaluate,
     "info": _info,
     "modalities": lambda command: None,

@@ -113,7 +113,7 @@ def lifted(report: Report, folder: Path) -> None:
     real = np.clip(solids(1, 24, first=1_000_006)["grid"][0] * 12, -3, 3)
     views = Cameras(GIVEN).render(torch.from_numpy(real))[1].numpy()
     with report.watch(model) as seen:
-        shape = lift(model, views, GIVEN, steps=40)
+        shape = lift(model, views, GIVEN, steps=20)
     turning([shape.grid], folder / "lifted.gif", size=96, views=12)
     turning([real], folder / "lifted_real.gif", size=96, views=12)
     others = Cameras([22.5 + 45 * k for k in range(8)])
@@ -122,7 +122,7 @@ def lifted(report: Report, folder: Path) -> None:
     report.item(
         "Lift four views",
         "Four pictures and their angles are given; score distillation of further views by a model that never saw 3-D data",
-        'lift(suffuse.load("solid-views"), views, angles=[0, 90, 180, 270], steps=40)',
+        'lift(suffuse.load("solid-views"), views, angles=[0, 90, 180, 270], steps=20)',
         {
             "given": sheet([(v * 255).astype(np.uint8) for v in views], columns=2),
             "lifted": folder / "lifted.gif",
