@@ -169,32 +169,28 @@ def edits(args: argparse.Namespace) -> None:
         return gap.flatten(1).norm(dim=1).mean().item()
 
     far = distance(data.pixels[others])
-    rows = [
-        ["random real picture of the target class", "", "", 100 * agree(judge, data.pixels[others], target), far, 1.0]
-    ]
+    rows: list[list[Any]] = []
+
+    def row(name: str, strength: Any, guidance: Any, pixels: torch.Tensor) -> None:
+        away = distance(pixels)
+        rows.append([name, strength, guidance, 100 * agree(judge, pixels, target), away, away / far])
+
+    row("random real picture of the target class", "", "", data.pixels[others])
+    new = {"label": target.tolist()}
     for strength in (0.48, 0.5, 0.52):
         for guidance in (7.0, 9.0):
             begin = time.process_time()
-            pixels = stack(model.change(pictures, label=target.tolist(), strength=strength, guidance=guidance))
-            sure = 100 * agree(judge, pixels, target)
-            rows.append(
-                ["`change`: held near the source", strength, guidance, sure, distance(pixels), distance(pixels) / far]
-            )
+            made = model.change(pictures, label=target.tolist(), strength=strength, guidance=guidance)
+            row("`change`: held near the source", strength, guidance, stack(made))
             print(rows[-1], f"{time.process_time() - begin:.0f} s", flush=True)
     known = model.classify(pictures)
     for strength in (0.93, 0.96):
         latents = invert(model, pictures, {"label": known}, 20, strength)
-        pixels = stack(
-            from_latents(model, latents, {"label": target.tolist()}, 20, strength, guidance=6.0, interval=(0.0, 1.0))
-        )
-        sure = 100 * agree(judge, pixels, target)
-        rows.append(["inversion, then the new label", strength, 6.0, sure, distance(pixels), distance(pixels) / far])
+        made = from_latents(model, latents, new, 20, strength, guidance=6.0, interval=(0.0, 1.0))
+        row("inversion, then the new label", strength, 6.0, stack(made))
     for strength in (0.7, 0.8, 0.9):
-        made = model.edit(pictures, strength, {"label": target.tolist()}, guidance=4.0, interval=(0.0, 1.0))
-        pixels = stack(made)
-        rows.append(
-            ["SDEdit", strength, 4.0, 100 * agree(judge, pixels, target), distance(pixels), distance(pixels) / far]
-        )
+        made = model.edit(pictures, strength, new, guidance=4.0, interval=(0.0, 1.0))
+        row("SDEdit", strength, 4.0, stack(made))
     few, truth = pictures[:64], data.pixels[: len(pictures[:64])]
     labels = data.labels[: len(few)].tolist()
     trips = []
@@ -259,12 +255,9 @@ def restoration(args: argparse.Namespace) -> None:
         if isinstance(operator, Keep):
             methods["levels"] = (by_levels, [None])
         for method, (solve, settings) in methods.items():
-            tried = {
-                v: psnr(solve(model, y_other, operator, noise, 4, args, v), other)
-                for v in settings
-                if len(settings) > 1
-            }
-            value = max(tried, key=lambda v: tried[v]) if tried else settings[0]
+            value = settings[0]
+            if len(settings) > 1:
+                value = max(settings, key=lambda v: psnr(solve(model, y_other, operator, noise, 4, args, v), other))
             begin = time.process_time()
             made = solve(model, y, operator, noise, draws, args, value)  # (count, draws, C, H, W) in model units
             spent = (time.process_time() - begin) / count / draws
@@ -285,6 +278,11 @@ def restoration(args: argparse.Namespace) -> None:
     write("images_restoration", "Restoration by one model", command(args), head, rows, notes)
 
 
+def noisy(args: argparse.Namespace, eta: float) -> dict[str, Any]:
+    """Sampling settings with fresh noise, the same for all methods."""
+    return {"steps": args.steps, "grid": "uniform", "solver": "dpmpp2m", "stochasticity": eta}
+
+
 def _solve(
     model: Any,
     y: torch.Tensor,
@@ -301,15 +299,8 @@ def _solve(
         task = model.modality.request(draws, None, index=torch.arange(k * draws, (k + 1) * draws))
         each = y[k : k + 1].expand(draws, *y.shape[1:])
         x = None
-        path = model.modality.path(args.steps, "uniform")
-        for event in model.events(
-            task,
-            path=path,
-            solver="dpmpp2m",
-            seed=args.seed,
-            wrap=lambda d, each=each: wrap(d, each),
-            stochasticity=eta,
-        ):
+        settings = noisy(args, eta)
+        for event in model.events(task, seed=args.seed, wrap=lambda d, each=each: wrap(d, each), **settings):
             x = event.x["image"]
         outs.append(x.detach())
     return torch.stack(outs)
@@ -380,15 +371,7 @@ def by_levels(model, y, operator, noise, draws, args, _):
         noise_image = process.noise(task.x["image"], {}, _random(args), task.index, 0xFFFFFFFF, "image")
         alpha = process.schedule.alpha(torch.tensor(known))
         state = torch.where(operator.mask, (alpha * y[k : k + 1]).float(), noise_image)
-        fields = model.run(
-            task,
-            path=model.modality.path(args.steps, "uniform"),
-            solver="dpmpp2m",
-            seed=args.seed,
-            state={"image": state},
-            stochasticity=1.0,
-            batch=draws,
-        )
+        fields = model.run(task, seed=args.seed, state={"image": state}, batch=draws, **noisy(args, 1.0))
         outs.append(fields["image"])
     return torch.stack(outs)
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from suffuse.diffusion.denoiser import Denoiser
+from suffuse.diffusion.grids import GRIDS
 from suffuse.diffusion.guidance import ClassifierFree
 from suffuse.diffusion.path import Path as DiffusionPath
 from suffuse.diffusion.process import full_levels
@@ -140,18 +141,19 @@ class Model:
         interval: tuple[float, float] | None = None,
         seed: int = 0,
         solver: str | Solver | None = None,
+        grid: str | None = None,
         stochasticity: float | None = None,
         path: DiffusionPath | None = None,
         wrap: Callable[..., Any] | None = None,
         adjust: Callable[[Fields, Fields, int], Fields] | None = None,
         state: Fields | None = None,
     ) -> Iterator[Event]:
-        """One event a network call, as it happens; stop with `break`. interval: levels between which
-        guidance works (default: the model's own). wrap: denoiser -> denoiser, put outside the guidance
-        (such as a `DDNM`). adjust, state: as `suffuse.diffusion.sampling.events` takes them."""
-        tuned = solver is None and path is None and self._tuned(steps) is not None
-        chosen = self._solver(solver, steps, path)
-        path = self._path(steps, path)
+        """One event a network call, as it happens; stop with `break`. interval: levels between which guidance works; grid: name
+        of the time grid (default: the model's own). wrap: denoiser -> denoiser, put outside the guidance (such as a `DDNM`).
+        adjust, state: as `suffuse.diffusion.sampling.events` takes them."""
+        tuned = self._tuned(steps) if path is None and grid is None else None
+        chosen = self._solver(solver, tuned)
+        path = self._path(steps, path, grid, tuned)
         weight = self.settings["guidance"] if guidance is None else guidance
         if not isinstance(weight, (int, float)) or isinstance(weight, bool) or not 0 <= weight < 1e4:
             raise AskError(f"guidance must be a number of at least 0, not {weight!r}")
@@ -168,7 +170,7 @@ class Model:
         if stochasticity is not None:
             eta = stochasticity
         else:
-            eta = 0.0 if tuned else self.settings["stochasticity"]
+            eta = 0.0 if tuned and solver is None else self.settings["stochasticity"]
         gradients = getattr(denoiser, "needs_gradients", False)
         with torch.no_grad() if gradients else torch.inference_mode():
             yield from engine_events(denoiser, self.joint, task, path, chosen, Random(seed), eta, adjust, state)
@@ -240,9 +242,7 @@ class Model:
             return methods[method](denoiser, self.joint, main, operator, y, **rest)
 
         if method == "pigdm":
-            settings = {"stochasticity": 2.0, "solver": "dpmpp2m", **settings}
-            if settings.get("path") is None:
-                settings["path"] = self.modality.path(settings.pop("steps", None) or self.settings["steps"], "uniform")
+            settings = {"stochasticity": 2.0, "solver": "dpmpp2m", "grid": "uniform", **settings}
         return self.modality.decode(self.run(task, seed=seed, wrap=wrap, batch=n, **settings), task)
 
     @torch.inference_mode()
@@ -353,24 +353,26 @@ class Model:
         """The tuned grid and weights for a number of steps, where there are."""
         return self.settings.get("tuned", {}).get(str(self.settings["steps"] if steps is None else steps))
 
-    def _path(self, steps: int | None, path: DiffusionPath | None) -> DiffusionPath:
+    def _path(
+        self, steps: int | None, path: DiffusionPath | None, grid: str | None, tuned: dict[str, Any] | None
+    ) -> DiffusionPath:
         if path is not None:
             if steps is not None:
                 raise AskError("give either steps or a path, not both")
             return path
         count = self.settings["steps"] if steps is None else steps
         check_counts(steps=count)
-        tuned = self._tuned(steps)
-        grid = torch.tensor(tuned["grid"], dtype=torch.float64) if tuned else self.settings["grid"]
-        return self.modality.path(count, grid)
+        if grid is not None and grid not in GRIDS:
+            raise AskError(f"there is no time grid '{grid}'{registry.nearest(grid, GRIDS)}; there are {', '.join(GRIDS)}")
+        times = torch.tensor(tuned["grid"], dtype=torch.float64) if tuned else grid or self.settings["grid"]
+        return self.modality.path(count, times)
 
-    def _solver(self, name: str | Solver | None, steps: int | None, path: DiffusionPath | None) -> Solver:
+    def _solver(self, name: str | Solver | None, tuned: dict[str, Any] | None) -> Solver:
         if isinstance(name, Solver):
             return name
-        tuned = self._tuned(steps)
         if self.denoiser.flow_map:
             name = "ddim"
-        elif name is None and path is None and tuned:
+        elif name is None and tuned:
             return tuned_solver(tuned)
         name = name or self.settings["solver"]
         if name not in SOLVERS:

@@ -172,6 +172,8 @@ def test_verbs(model):
     for call in (
         lambda: model.inpaint(image), lambda: model.outpaint(image), lambda: model.blend(image, image, weight=2),
         lambda: model.change(image), lambda: model.change(image, caption="x"), lambda: model.change(image, "cow", strength=0),
+        lambda: model.change(image, "cow", steps=0), lambda: model.change(image, "cow", grid="even"),
+        lambda: model.restore(image, "blur:1", noise=0.1, steps=0),
     ):  # fmt: skip
         with pytest.raises(AskError):
             call()

@@ -105,9 +105,8 @@ def change(
         return Anchor(denoiser, model.joint, "image", anchor.to(model.device), strength / (1 - strength))
 
     # with fresh noise, equal steps of the clock are best; and classes are decided at high levels
-    settings = {"stochasticity": 1.0, "interval": (0.0, 1.0), "solver": "dpmpp2m", **settings}
-    path = modality.path(steps, "uniform")
-    fields = model.run(task, path=path, guidance=guidance, wrap=wrap, batch=n, **settings)
+    settings = {"stochasticity": 1.0, "solver": "dpmpp2m", "grid": "uniform", "interval": (0.0, 1.0), **settings}
+    fields = model.run(task, steps=steps, guidance=guidance, wrap=wrap, batch=n, **settings)
     return modality.decode(fields, task)
 
 
