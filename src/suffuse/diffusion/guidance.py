@@ -71,10 +71,11 @@ class ClassifierFree:
         both, high = double(x), double(levels)
         then = None if targets is None else double(targets)
         for name in self.hold:
-            other, level_of = self.against.get(name), torch.ones_like(levels[name])
-            if other is not None:
-                level_of = torch.zeros_like(level_of)
-            both[name] = torch.cat([x[name], self.joint[name].null(x[name]) if other is None else other])
+            if name in self.against:
+                other, level_of = self.against[name], torch.zeros_like(levels[name])
+            else:
+                other, level_of = self.joint[name].null(x[name]), torch.ones_like(levels[name])
+            both[name] = torch.cat([x[name], other])
             high[name] = torch.cat([levels[name], level_of])
             if then is not None and targets is not None:
                 then[name] = torch.cat([targets[name], level_of])
@@ -176,15 +177,16 @@ class Anchor:
     def __call__(self, x: Fields, levels: Fields, context: Fields, targets: Fields | None = None) -> Fields:
         clean = self.denoiser(x, levels, context, targets)
         level, value = levels[self.field], clean[self.field]
-        gain = posterior_variance(self.process, level)
-        gain = gain / (gain + self.spread**2)
+        variance = posterior_variance(
+            self.process.schedule.alpha(level), self.process.schedule.sigma(level), self.process.std
+        )
+        gain = variance / (variance + self.spread**2)
         return {**clean, self.field: value + gain * (self.anchor - value)}
 
 
-def posterior_variance(process: Gaussian, level: Tensor) -> Tensor:
-    """Variance of x_0 given x_t where x_0 is Gaussian of deviation `process.std`: sigma^2 s^2 / (alpha^2 s^2 + sigma^2)."""
-    alpha, sigma = process.schedule.alpha(level), process.schedule.sigma(level)
-    return sigma**2 * process.std**2 / (alpha**2 * process.std**2 + sigma**2)
+def posterior_variance(alpha: Tensor, sigma: Tensor, std: float) -> Tensor:
+    """Variance of x_0 given x_t where x_0 is Gaussian of deviation `std`: sigma^2 std^2 / (alpha^2 std^2 + sigma^2)."""
+    return sigma**2 * std**2 / (alpha**2 * std**2 + sigma**2)
 
 
 class _Gradient:
@@ -236,7 +238,7 @@ class PiGDM(_Gradient):
         with torch.enable_grad():
             value, clean = self._tracked(x, levels, context, targets)
             mean = clean[self.field]
-            spread = posterior_variance(self.process, levels[self.field])
+            spread = posterior_variance(alpha, sigma, self.process.std)
             spread = spread.amax(dim=tuple(range(1, spread.ndim)), keepdim=True)
             gap = self.measurement - self.operator.apply(mean)
             solved = self._solve(gap.detach(), spread.reshape(-1, *(1,) * (gap.ndim - 1)))
