@@ -164,6 +164,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "views alone": {"prior": 0.0},
     "views and plain SDS (one sign of the noise)": {"antithetic": False},
 }
+CARVED, ITSELF = "carved hull, not optimised", "the shape itself (real)"
 
 
 def lifted(work: Path, name: str, count: int, steps: int, ways: int) -> None:
@@ -172,7 +173,7 @@ def lifted(work: Path, name: str, count: int, steps: int, ways: int) -> None:
     from suffuse.files import read_json, write_json
     from suffuse.modalities.shapes.grid import to_mesh
     from suffuse.modalities.shapes.lifting import SEEN, hull, lift
-    from suffuse.modalities.shapes.quality import chamfer, clouds_of
+    from suffuse.modalities.shapes.quality import chamfer, clouds_of, silhouette_overlap
     from suffuse.modalities.shapes.rays import Cameras
     from suffuse.modalities.shapes.solids import KINDS, solids
     from suffuse.modalities.shapes.views import ANGLES
@@ -186,15 +187,13 @@ def lifted(work: Path, name: str, count: int, steps: int, ways: int) -> None:
     done = read_json(path) if path.is_file() else {}
 
     def judge(grid: np.ndarray, real: np.ndarray) -> dict[str, float]:
-        one, two = (others.render(torch.from_numpy(g), 10.0, 0.1)[0] > 0.5 for g in (grid, real))
-        overlap = (one & two).flatten(1).sum(1) / (one | two).flatten(1).sum(1).clamp(min=1)
         pictures, known = (ends.render(torch.from_numpy(g))[1] for g in (grid, real))
         apart = (pictures[:, None] - known).square().mean((2, 3))  # of our two ends to the real front and back
-        clouds = clouds_of([grid, real], 1024)
+        clouds, shape = clouds_of([grid, real], 1024), to_mesh(grid)
         return {
-            "iou": float(overlap.mean()),
+            "iou": silhouette_overlap(others, grid, real),
             "chamfer": 1000 * float(chamfer(*clouds)) if len(clouds) == 2 else 4000.0,
-            "watertight": float(len(to_mesh(grid).faces) > 0 and to_mesh(grid).mesh().is_watertight),
+            "watertight": float(len(shape.faces) > 0 and shape.mesh().is_watertight),
             "both_front": float((apart[:, 0] < apart[:, 1]).all()),
         }
 
@@ -214,13 +213,10 @@ def lifted(work: Path, name: str, count: int, steps: int, ways: int) -> None:
             write_json(done, path)
             print(key, {n: round(v, 3) for n, v in done[key].items()}, flush=True)
     for k, grid in enumerate(grids):
-        for way in ("carved hull, not optimised", "the shape itself (real)"):
+        carved = hull(cameras, (torch.from_numpy(pictures[k]) > SEEN).float(), 24).numpy()
+        for way, other in ((CARVED, carved), (ITSELF, grid)):
             if f"{way}/{k}" not in done:
-                carved = hull(cameras, (torch.from_numpy(pictures[k]) > SEEN).float(), 24).numpy()
-                done[f"{way}/{k}"] = judge(carved if way.startswith("carved") else grid, grid) | {
-                    "seconds": 0,
-                    "cpu": 0,
-                }
+                done[f"{way}/{k}"] = judge(other, grid) | {"seconds": 0, "cpu": 0}
     write_json(done, path)
     lifted_table(done, model, count, steps)
 
@@ -230,7 +226,7 @@ def lifted_table(done: dict[str, Any], model: Any, count: int, steps: int) -> No
     import suffuse
 
     rows = []
-    for way in (*WAYS, "carved hull, not optimised", "the shape itself (real)"):
+    for way in (*WAYS, CARVED, ITSELF):
         found = [done[f"{way}/{k}"] for k in range(count) if f"{way}/{k}" in done]
         if len(found) == count:
             mean = {n: float(np.mean([f[n] for f in found if n in f])) for n in set().union(*found)}

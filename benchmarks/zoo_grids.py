@@ -113,8 +113,7 @@ def held_out(name: str, model: Any, data: Path) -> Any:
     if name == "solids":
         return model.modality.dataset("solids", count=128)
     if name == "solid-views":
-        views = solid_views(150, first=1_000_000)
-        return model.modality.dataset({k: views[k] for k in ("images", "labels")})
+        return model.modality.dataset(solid_views(150, first=1_000_000))
     if name == "moving-digits":
         from suffuse.modalities.video.reading import digit_films
 

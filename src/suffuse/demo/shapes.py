@@ -28,12 +28,11 @@ def demo(report: Report, folder: Path) -> None:
     lifted(report, folder)
 
 
-def real_shapes(model: Any, count: int) -> list[np.ndarray]:
+def real_shapes(size: int, count: int, first: int = 1_000_000) -> list[np.ndarray]:
     """Held-out solids as signed distances in cells."""
     from suffuse.modalities.shapes.solids import solids
 
-    size = model.modality.config["size"]
-    return list(np.clip(solids(count, size, first=1_000_000)["grid"] * (size / 2), -3, 3))
+    return list(np.clip(solids(count, size, first=first)["grid"] * (size / 2), -3, 3))
 
 
 def generated(report: Report, folder: Path, model: Any) -> None:
@@ -44,7 +43,7 @@ def generated(report: Report, folder: Path, model: Any) -> None:
     with report.watch(model) as seen:
         made = model.sample(len(kinds), {"label": kinds}, steps=8, guidance=1.5, seed=1)
     colours = list(range(len(kinds)))
-    real = real_shapes(model, len(kinds))
+    real = real_shapes(model.modality.config["size"], len(kinds))
     turning([s.grid for s in made], folder / "solids.gif", size=64, views=10, colours=colours)
     turning(real, folder / "solids_real.gif", size=64, views=10, colours=colours)
     known = model.notes.get("quality", {})
@@ -66,7 +65,7 @@ def completed(report: Report, folder: Path, model: Any) -> None:
     """Three ways to go on from the lower half of a shape."""
     from suffuse.modalities.shapes.pictures import turning
 
-    real = real_shapes(model, 8)
+    real = real_shapes(model.modality.config["size"], 8)
     shown, calls, seconds = [], 0, 0.0
     for k in (0, 5, 6):
         with report.watch(model) as seen:
@@ -105,20 +104,19 @@ def lifted(report: Report, folder: Path) -> None:
     from suffuse.demo.pieces import sheet
     from suffuse.modalities.shapes import lift
     from suffuse.modalities.shapes.pictures import turning
+    from suffuse.modalities.shapes.quality import silhouette_overlap
     from suffuse.modalities.shapes.rays import Cameras
-    from suffuse.modalities.shapes.solids import solids
     from suffuse.model import load
 
     model = load("solid-views")
-    real = np.clip(solids(1, 24, first=1_000_006)["grid"][0] * 12, -3, 3)
+    real = real_shapes(24, 1, first=1_000_006)[0]
     views = Cameras(GIVEN).render(torch.from_numpy(real))[1].numpy()
     with report.watch(model) as seen:
         shape = lift(model, views, GIVEN, steps=20)
     turning([shape.grid], folder / "lifted.gif", size=96, views=12)
     turning([real], folder / "lifted_real.gif", size=96, views=12)
     others = Cameras([22.5 + 45 * k for k in range(8)])
-    one, two = (others.render(torch.from_numpy(g), 10.0, 0.1)[0] > 0.5 for g in (shape.grid, real))
-    overlap = float(((one & two).flatten(1).sum(1) / (one | two).flatten(1).sum(1)).mean())
+    overlap = silhouette_overlap(others, shape.grid, real)
     report.item(
         "Lift four views",
         "Four pictures and their angles are given; score distillation of further views by a model that never saw 3-D data",

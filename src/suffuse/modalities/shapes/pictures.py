@@ -17,11 +17,17 @@ from suffuse.files import atomic_write
 COLOURS = ((205, 170, 125), (140, 175, 205), (165, 195, 140), (215, 150, 140), (190, 165, 210), (225, 195, 110))
 
 
-def look(grid: Tensor, points: Tensor) -> Tensor:
-    """Trilinear values of a grid (R, R, R) at points (..., 3) of the cube [-1, 1]^3, axes x, y, z."""
-    shape = points.shape[:-1]
-    place = points.reshape(1, 1, 1, -1, 3).flip(-1)  # grid_sample wants the last axis first
-    return F.grid_sample(grid[None, None], place, align_corners=False, padding_mode="border").reshape(shape)
+def look(grids: Tensor, points: Tensor) -> Tensor:
+    """(..., *P) trilinear values of grids (..., R, R, R) at points (*P, 3) of the cube [-1, 1]^3, axes x, y, z."""
+    place = points.to(grids).reshape(1, 1, 1, -1, 3).flip(-1)  # grid_sample wants the last axis first
+    fields = grids.reshape(1, -1, *grids.shape[-3:])
+    values = F.grid_sample(fields, place, align_corners=False, padding_mode="border")
+    return values.reshape(*grids.shape[:-3], *points.shape[:-1])
+
+
+def lamp(right: Tensor, up: Tensor, forward: Tensor) -> Tensor:
+    """Unit vector towards the light of a camera's axes: from behind it, the upper left."""
+    return F.normalize(-forward * 0.8 + up * 0.7 - right * 0.5, dim=0)
 
 
 def camera(yaw: float, elevation: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -60,7 +66,7 @@ def render(
     reach = 2.0 / len(field)
     normal = torch.stack([look(field, spot + d) - look(field, spot - d) for d in torch.eye(3) * reach], dim=-1)
     normal = F.normalize(normal, dim=-1)
-    light = F.normalize(-forward * 0.8 + up * 0.7 - right * 0.5, dim=0)
+    light = lamp(right, up, forward)
     shade = 0.35 + 0.65 * (normal @ light).clamp(min=0)
     shade = torch.where(seen, shade, torch.zeros(()))[..., None]
     back = torch.full((size, size, 3), 250.0)

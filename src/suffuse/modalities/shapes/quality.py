@@ -11,6 +11,7 @@ from torch import Tensor
 
 from suffuse.modalities.shapes.files import Shape
 from suffuse.modalities.shapes.grid import Frame, sample_points, to_mesh
+from suffuse.modalities.shapes.rays import Cameras
 
 
 def chamfer(a: Tensor, b: Tensor) -> Tensor:
@@ -44,6 +45,12 @@ def clouds_of(grids: Sequence[np.ndarray], points: int = 512, seed: int = 0) -> 
     """(n, points, 3) float32; grids without a surface are left out."""
     found = [cloud_of(g, points, seed + k) for k, g in enumerate(grids)]
     return torch.from_numpy(np.stack([c for c in found if c is not None])).float()
+
+
+def silhouette_overlap(cameras: Cameras, grid: np.ndarray, other: np.ndarray) -> float:
+    """Mean over the views of the intersection over union of two shapes' sharp silhouettes; signed distances in cells."""
+    one, two = (cameras.render(torch.from_numpy(g), 10.0, 0.1)[0] > 0.5 for g in (grid, other))
+    return float(((one & two).flatten(1).sum(1) / (one | two).flatten(1).sum(1).clamp(min=1)).mean())
 
 
 def evaluate(

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from suffuse.errors import AskError
-from suffuse.modalities.shapes.pictures import camera
+from suffuse.modalities.shapes.pictures import camera, lamp, look
 
 EXTENT = 1.3
 """Half the side of what a parallel view shows, in the cube's own units."""
@@ -60,7 +60,7 @@ class Cameras:
                 ray = (plane + distance * forward) / distance  # unit steps along the view axis, longer ones aslant
             points.append(plane[:, :, None] + depth[:, None] * ray[:, :, None])
             lengths.append(ray.norm(dim=-1) * (2 * REACH / steps))
-            lights.append(F.normalize(-forward * 0.8 + up * 0.7 - right * 0.5, dim=0))
+            lights.append(lamp(right, up, forward))
         everywhere = torch.stack(points)
         self.inside = (everywhere.abs() < 1).all(-1).flatten().nonzero()[:, 0]
         self.points = everywhere.reshape(-1, 3)[self.inside]
@@ -69,11 +69,6 @@ class Cameras:
         each = self.inside // (size * size * steps)
         self.light = torch.stack(lights)[each]
         self.depth = depth
-
-    def sample(self, values: Tensor) -> Tensor:
-        """(C, M) trilinear values of (C, R, R, R) at the ray points inside the cube."""
-        place = self.points.to(values).flip(-1)[None, None, None]  # grid_sample wants the last axis first
-        return F.grid_sample(values[None], place, align_corners=False, padding_mode="border").reshape(len(values), -1)
 
     def weights(self, distances: Tensor, cells: int, opacity: float = 4.0, softness: float = 0.3) -> Tensor:
         """(V, H, W, S) share of the light that each ray sample sends: T_i (1 - exp(-density_i length)).
@@ -92,7 +87,7 @@ class Cameras:
 
         Shading is Lambert's, by a light that goes with the camera, from the grid's central differences."""
         cells = len(grid)
-        seen = self.sample(torch.cat([grid[None], slopes(grid)]))
+        seen = look(torch.cat([grid[None], slopes(grid)]), self.points)
         weight = self.weights(seen[0], cells, opacity, softness)
         normal = F.normalize(seen[1:], dim=0, eps=1e-4)
         shade = AMBIENT + (1 - AMBIENT) * (normal * self.light.T).sum(0).clamp(min=0)
@@ -101,7 +96,7 @@ class Cameras:
 
     def depths(self, grid: Tensor, opacity: float = 4.0, softness: float = 0.3) -> Tensor:
         """(V, H, W) mean depth along the view axis of what is seen, from the middle of the cube; REACH where nothing is."""
-        weight = self.weights(self.sample(grid[None])[0], len(grid), opacity, softness)
+        weight = self.weights(look(grid, self.points), len(grid), opacity, softness)
         return (weight * self.depth).sum(-1) + (1 - weight.sum(-1)) * REACH
 
 
