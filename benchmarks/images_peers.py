@@ -29,9 +29,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors
 import torch
-
-RESULTS = Path(__file__).parent / "results"
+from safetensors.torch import load_file, save_file
 
 
 def pictures(data: Path, part: str) -> torch.Tensor:
@@ -128,18 +128,15 @@ def train(kind: str, data: Path, work: Path, minutes: float, seed: int) -> None:
         torch.nn.utils.clip_grad_norm_(peer.parameters(), 1.0)
         optimiser.step()
         step += 1
-        decay = ema_decay(kind, step)
-        with torch.no_grad():
-            for a, b in zip(average.parameters(), peer.parameters(), strict=True) if decay is not None else ():
-                a.lerp_(b, 1 - decay)
+        if (decay := ema_decay(kind, step)) is not None:
+            with torch.no_grad():
+                for a, b in zip(average.parameters(), peer.parameters(), strict=True):
+                    a.lerp_(b, 1 - decay)
         if step % 200 == 0:
             print(f"{kind} seed {seed}: {100 * done:.0f} %, step {step}, loss {loss.item():.4f}", flush=True)
     work.mkdir(parents=True, exist_ok=True)
-    state = {f"average.{k}": v for k, v in average.state_dict().items()}
-    torch.save(
-        {**state, "parameters": torch.tensor(size), "steps": torch.tensor(step)},
-        work / f"{tag(kind, minutes, seed)}.pt",
-    )
+    told = {"parameters": str(size), "steps": str(step)}
+    save_file(average.state_dict(), work / f"{tag(kind, minutes, seed)}.safetensors", told)
     print(f"{kind} seed {seed}: {size:,} parameters, {step} steps")
 
 
@@ -161,8 +158,7 @@ def sample(kind: str, work: Path, minutes: float, seed: int, calls: int, count: 
     """Write `count` samples of a trained peer; what is there already is kept and added to."""
     torch.set_flush_denormal(True)
     peer: Any = {"ddp": DDP, "diffusers": Diffusers}[kind]()
-    found = torch.load(work / f"{tag(kind, minutes, seed)}.pt", weights_only=True)
-    peer.network.load_state_dict({k.removeprefix("average."): v for k, v in found.items() if k.startswith("average.")})
+    peer.network.load_state_dict(load_file(work / f"{tag(kind, minutes, seed)}.safetensors"))
     peer.network.eval()
     path = work / f"{tag(kind, minutes, seed)}_{calls}.npy"
     made = np.load(path) if path.is_file() else np.zeros((0, 1, 28, 28), np.uint8)
@@ -175,43 +171,42 @@ def sample(kind: str, work: Path, minutes: float, seed: int, calls: int, count: 
         print(f"{kind} seed {seed}, {calls} calls: {len(made)} pictures", flush=True)
 
 
-def table(data: Path, work: Path, minutes: float, seeds: int) -> None:
+def table(args: argparse.Namespace) -> None:
     """Measure the peers' samples and suffuse's, in suffuse's environment."""
     sys.path.insert(0, str(Path(__file__).parent))
-    from zoo_images import MODELS, RECIPE, SAMPLING
+    from images import Judge, trained, write
+    from zoo_images import SAMPLING
 
-    import suffuse
-    from suffuse.metrics import features
-    from suffuse.metrics.frechet import frechet
     from suffuse.metrics.precision_recall import precision_recall
     from suffuse.modalities.images.quality import generate
 
-    judge = features.load("fashion")
-    test = ((pictures(data, "t10k") + 1) * 127.5).round().to(torch.uint8)
-    real = features.features_of(judge, test)
-    rows = [
-        [
-            "real against real",
-            "",
-            "",
-            2000,
-            frechet(real[5000:7000], real[:5000]),
-            *precision_recall(real[5000:7000], real[:2000]),
-        ]
+    work, minutes, second = args.work, args.minutes, torch.arange(5000, 7000)
+    own: dict[str, tuple[Any, int, tuple[int, ...]]] = {}  # name: model, sampling seed, calls
+    for seed in range(args.seeds):
+        name = f"price_generate_{minutes:g}" + (f"_{seed}" if seed else "")  # seed 0: that of images.py price
+        seeded = argparse.Namespace(**{**vars(args), "seed": seed})
+        own[f"suffuse, generate alone, seed {seed}"] = trained(seeded, name, minutes, {"generate": 1.0}), seed, (10, 20)
+    if (work / f"price_all_{minutes:g}" / "model.safetensors").is_file():
+        own["suffuse, all tasks, seed 0"] = trained(args, f"price_all_{minutes:g}", minutes), 0, (10,)
+    tests = next(iter(own.values()))[0].modality.dataset(args.data / "images/fashion-mnist")
+    judge = Judge(tests)
+    floor = precision_recall(judge.real[second], judge.real[:2000])
+    rows: list[list[Any]] = [
+        ["real against real", "", "", 2000, judge.frechet(tests.pixels[second], slice(0, 5000)), *floor]
     ]
 
     def measure(name: str, size: int, how: str, pixels: torch.Tensor) -> None:
-        found = features.features_of(judge, pixels)
-        fit = precision_recall(real[5000:7000], found) if len(found) == 2000 else ("", "")
-        rows.append([name, f"{size:,}", how, len(found), frechet(found, real[:5000]), *fit])
+        fit = precision_recall(judge.real[second], judge(pixels)) if len(pixels) == 2000 else ("", "")
+        rows.append([name, f"{size:,}", how, len(pixels), judge.frechet(pixels, slice(0, 5000)), *fit])
         print(rows[-1], flush=True)
 
-    for seed in range(seeds):
+    for seed in range(args.seeds):
         for kind in ("ddp", "diffusers"):
-            path = work / f"{tag(kind, minutes, seed)}.pt"
+            path = work / f"{tag(kind, minutes, seed)}.safetensors"
             if not path.is_file():
                 continue
-            size = int(torch.load(path, weights_only=True)["parameters"])
+            with safetensors.safe_open(path, "pt") as file:
+                size = int(file.metadata()["parameters"])
             sets = {calls: work / f"{tag(kind, minutes, seed)}_{calls}.npy" for calls in (50, 1000)}
             made = {calls: torch.from_numpy(np.load(p)) for calls, p in sets.items() if p.is_file()}
             if 50 in made:
@@ -220,37 +215,20 @@ def table(data: Path, work: Path, minutes: float, seeds: int) -> None:
                 measure(f"{kind}, seed {seed}", size, "native, 1,000 calls", made[1000])
                 if 50 in made and len(made[1000]) < len(made[50]):
                     measure(f"{kind}, seed {seed}", size, "DDIM-50", made[50][: len(made[1000])])
-        folder = work / (
-            f"price_generate_{minutes:g}" + (f"_{seed}" if seed else "")
-        )  # seed 0: that of images.py price
-        if (folder / "model.safetensors").is_file():
-            model = suffuse.load(folder)
-        else:
-            model = suffuse.train(
-                data / "images/fashion-mnist", "images", minutes=minutes, tasks={"generate": 1.0}, output=folder, resume=True,
-                read=MODELS["fashion"]["read"], seed=seed, **RECIPE,
-            )  # fmt: skip
-        tests = model.modality.dataset(data / "images/fashion-mnist")
-        size = sum(p.numel() for p in model.denoiser.parameters())
+    for name, (model, seed, budgets) in own.items():
         model.settings |= SAMPLING
-        for steps in (10, 20):
-            made = generate(model.modality, model, tests, torch.arange(5000, 7000), False, seed, steps=steps)
-            measure(f"suffuse, generate alone, seed {seed}", size, f"{steps} calls", made)
-        if seed == 0 and (work / f"price_all_{minutes:g}" / "model.safetensors").is_file():
-            model = suffuse.load(work / f"price_all_{minutes:g}")
-            model.settings |= SAMPLING
-            made = generate(model.modality, model, tests, torch.arange(5000, 7000), False, seed, steps=10)
-            measure("suffuse, all tasks, seed 0", size, "10 calls", made)
-    RESULTS.mkdir(exist_ok=True)
-    head = ["model", "parameters", "sampling", "pictures", "Frechet", "precision", "recall"]
-    lines = ["| " + " | ".join(f"{c:.4g}" if isinstance(c, float) else str(c) for c in row) + " |" for row in rows]
-    (RESULTS / "images_peers.md").write_text(
-        f"# Fashion-MNIST against peers, {minutes:g} CPU minutes each\n\n"
-        f"`python benchmarks/images_peers.py table --data DIR --work RUNS --minutes {minutes:g} --seeds {seeds}` after both "
-        f"`train` runs\n\n| {' | '.join(head)} |\n|{' --- |' * len(head)}\n"
-        + "\n".join(lines)
-        + "\n\nUnconditional, EMA on, 2,000 samples "
-        "against 5,000 test pictures, features of the shipped judge.\n"
+        size = sum(p.numel() for p in model.denoiser.parameters())
+        for steps in budgets:
+            pixels = generate(model.modality, model, tests, second, False, seed, steps=steps)
+            measure(name, size, f"{steps} calls", pixels)
+    write(
+        "images_peers",
+        f"Fashion-MNIST against peers, {minutes:g} CPU minutes each",
+        f"python benchmarks/images_peers.py table --data DIR --work RUNS --minutes {minutes:g} --seeds {args.seeds}",
+        ["model", "parameters", "sampling", "pictures", "Frechet", "precision", "recall"],
+        rows,
+        "After `train` and `sample` of both peers. Unconditional, EMA on, against 5,000 test pictures, features of the shipped "
+        "judge.",
     )
 
 
@@ -271,7 +249,7 @@ def main() -> None:
     elif args.step == "sample":
         sample(args.peer, args.work, args.minutes, args.seed, args.calls, args.count)
     else:
-        table(args.data, args.work, args.minutes, args.seeds)
+        table(args)
 
 
 if __name__ == "__main__":
