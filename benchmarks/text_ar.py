@@ -98,19 +98,35 @@ class LeftToRightModel(nn.Module):
 
 
 def train(
-    source: str, minutes: float, dim: int, depth: int, heads: int, length: int, batch: int, rate: float, seed: int = 0
+    source: str,
+    minutes: float,
+    dim: int,
+    depth: int,
+    heads: int,
+    length: int,
+    batch: int,
+    rate: float,
+    seed: int = 0,
+    valid: str | None = None,
+    device: str = "cpu",
 ):
-    """The masked trainer's recipe (Muon, warm-up, decay to zero, the same clock), on next-token cross-entropy."""
+    """The masked trainer's recipe (Muon, warm-up, decay to zero, the same clock), on next-token cross-entropy.
+
+    valid: text on which the model is tried 40 times; the weights that did best are kept, since it may overfit a small text.
+    device: minutes are those of this process on a CPU, of the wall clock elsewhere.
+    """
     torch.set_num_threads(1)
+    clock = time.thread_time if device == "cpu" else time.perf_counter
     made, data = Text.read(source, length=length, form="packed")
+    held = made.dataset(valid) if valid else None
     torch.manual_seed(seed)
-    model = LeftToRightModel(made.vocabulary.size, dim, depth, heads, length)
+    model = LeftToRightModel(made.vocabulary.size, dim, depth, heads, length).to(device)
     recipe = Recipe(minutes=minutes, batch=batch, learning_rate=rate, optimiser="muon")
     optimiser = Optimiser(model, "muon", recipe.betas, recipe.momentum, recipe.weight_decay)
-    begun, step, ema = time.thread_time(), 0, None
+    begun, step, ema, tried, best = clock(), 0, None, 0, (math.inf, 0, None)
     draw = torch.Generator().manual_seed(seed)
-    while (progress := (time.thread_time() - begun) / 60 / minutes) < 1:
-        text = data.batch(torch.randint(len(data), (batch,), generator=draw)).x["text"]
+    while (progress := (clock() - begun) / 60 / minutes) < 1:
+        text = data.batch(torch.randint(len(data), (batch,), generator=draw)).x["text"].to(device)
         loss = F.cross_entropy(model(model.shifted(text)).flatten(0, 1), text.flatten())
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -121,7 +137,15 @@ def train(
         ema = loss.item() if ema is None else 0.98 * ema + 0.02 * loss.item()
         if step % 100 == 0:
             print(f"{progress:.2f} step {step} loss {ema:.4f} nats", flush=True)
-    return model, made, {"steps": step, "seconds": time.thread_time() - begun, "loss": ema}
+        if held is not None and int(40 * progress) > tried:
+            tried, found = int(40 * progress), bits(model, held)
+            if found < best[0]:
+                best = (found, step, {k: v.detach().clone() for k, v in model.state_dict().items()})
+    notes = {"steps": step, "seconds": clock() - begun, "loss": ema, "device": device}
+    if held is not None and bits(model, held) > best[0]:
+        model.load_state_dict(best[2])
+        notes["best"] = {"step": best[1], "bits": best[0]}
+    return model.cpu(), made, notes
 
 
 def save(path: Path, model: LeftToRightModel, made: Text, notes: dict, sizes: dict) -> None:
@@ -148,7 +172,9 @@ def load(path: Path) -> tuple[LeftToRightModel, Vocabulary, dict]:
 def bits(model: LeftToRightModel, data, examples: int = 256) -> float:
     """Bits a token over evenly spaced windows."""
     rows = torch.as_tensor(np.linspace(0, len(data) - 1, min(examples, len(data)))).long()
-    return float(np.mean([model.nats(data.batch(r).x["text"]).mean() for r in rows.split(32)]) / math.log(2))
+    device = model.bias.device
+    nats = [model.nats(data.batch(r).x["text"].to(device)).mean().item() for r in rows.split(32)]
+    return float(np.mean(nats) / math.log(2))
 
 
 def main() -> None:
@@ -159,9 +185,12 @@ def main() -> None:
     for name, value in (("dim", 176), ("depth", 4), ("heads", 4), ("length", 128), ("batch", 24)):
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--rate", type=float, default=3e-3)
+    parser.add_argument("--valid", help="keep the weights that do best on this text")
+    parser.add_argument("--device", default="cpu")
     asked = parser.parse_args()
     sizes = {k: getattr(asked, k) for k in ("dim", "depth", "heads", "length")}
-    model, made, notes = train(asked.source, asked.minutes, **sizes, batch=asked.batch, rate=asked.rate)
+    more = {"valid": asked.valid, "device": asked.device}
+    model, made, notes = train(asked.source, asked.minutes, **sizes, batch=asked.batch, rate=asked.rate, **more)
     save(asked.output, model, made, notes, sizes)
     print(notes, sum(p.numel() for p in model.parameters()), "parameters")
 

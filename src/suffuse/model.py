@@ -363,7 +363,9 @@ class Model:
         count = self.settings["steps"] if steps is None else steps
         check_counts(steps=count)
         if grid is not None and grid not in GRIDS:
-            raise AskError(f"there is no time grid '{grid}'{registry.nearest(grid, GRIDS)}; there are {', '.join(GRIDS)}")
+            raise AskError(
+                f"there is no time grid '{grid}'{registry.nearest(grid, GRIDS)}; there are {', '.join(GRIDS)}"
+            )
         times = torch.tensor(tuned["grid"], dtype=torch.float64) if tuned else grid or self.settings["grid"]
         return self.modality.path(count, times)
 

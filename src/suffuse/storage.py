@@ -46,7 +46,8 @@ def locate(name: str | Path) -> Path:
 
     ship = zoo_names()
     raise MissingModel(
-        f"there is no model '{name}'{nearest(str(name), ship)}; models that ship: {', '.join(ship) or 'none'}", str(name)
+        f"there is no model '{name}'{nearest(str(name), ship)}; models that ship: {', '.join(ship) or 'none'}",
+        str(name),
     )
 
 

@@ -195,7 +195,9 @@ def _predict(command: argparse.ArgumentParser) -> None:
 def _tune(command: argparse.ArgumentParser) -> None:
     _model(command)
     command.add_argument("--calls", type=values.whole(1), default=8, metavar="K", help="network calls (default 8)")
-    command.add_argument("--guidance", type=values.real(), metavar="W", help="guidance scale (default: the model's own)")
+    command.add_argument(
+        "--guidance", type=values.real(), metavar="W", help="guidance scale (default: the model's own)"
+    )
     _given(command)
     _output(command)
     device(command)
@@ -206,7 +208,9 @@ def _distill(command: argparse.ArgumentParser) -> None:
     command.add_argument("data", metavar="DATA", help="the data the model was trained on")
     minutes = values.real(0, open_low=True)
     command.add_argument("--minutes", type=minutes, default=5.0, metavar="N", help="time budget (default 5)")
-    command.add_argument("--guidance", type=values.real(), metavar="W", help="weight to fold in (default: the model's own)")
+    command.add_argument(
+        "--guidance", type=values.real(), metavar="W", help="weight to fold in (default: the model's own)"
+    )
     command.add_argument("--resume", action="store_true", help="go on where the last run to this folder was stopped")
     command.add_argument("--seed", type=values.whole(0), default=0, metavar="S", help="same seed, same result")
     _output(command)

@@ -163,7 +163,9 @@ def extended(report: Report, folder: Path, model: Any, sentence: tuple[np.ndarra
         "Bandwidth",
         f"This was recorded at {rate // 2000} kHz; add what lies above {rate // 4000} kHz",
         "model.extend(narrow)",
-        heard(folder, "wide", {"real": sentence, "narrow": (resample(narrow, rate // 2, rate), rate), "extended": made}),
+        heard(
+            folder, "wide", {"real": sentence, "narrow": (resample(narrow, rate // 2, rate), rate), "extended": made}
+        ),
         seen.calls,
         seen.seconds,
     )

@@ -83,9 +83,9 @@ class Report:
     def watch(self, model: Any = None) -> Watch:
         """Count the seconds of a block and, given a model, the calls of its network.
 
-            with report.watch(model) as seen:
-                pictures = model.sample(16, steps=8)
-            report.item(..., calls=seen.calls, seconds=seen.seconds)
+        with report.watch(model) as seen:
+            pictures = model.sample(16, steps=8)
+        report.item(..., calls=seen.calls, seconds=seen.seconds)
         """
         return Watch(model)
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,9 +21,41 @@ _MULTIPLY = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
 
 
+_KERNEL = """
+template <typename T> void philox(T i, T j, T m, T n, T k, T l, T& o, T& p, T& q, T& r) {
+  unsigned int a = (unsigned int) i, b = (unsigned int) j, c = (unsigned int) m, d = (unsigned int) n;
+  unsigned int k0 = (unsigned int) k, k1 = (unsigned int) l;
+  for (int round = 0; round < 10; ++round) {
+    unsigned long long left = 0xD2511F53ULL * a, right = 0xCD9E8D57ULL * c;
+    a = (unsigned int) (right >> 32) ^ b ^ k0;
+    b = (unsigned int) right;
+    c = (unsigned int) (left >> 32) ^ d ^ k1;
+    d = (unsigned int) left;
+    k0 += 0x9E3779B9u;
+    k1 += 0xBB67AE85u;
+  }
+  o = a; p = b; q = c; r = d;
+}
+"""
+"""The same in one CUDA kernel: some 140 launches less a draw."""
+
+
+@lru_cache(maxsize=1)
+def _on_cuda() -> Callable[..., Any] | None:
+    """The kernel, or None where it cannot be built."""
+    try:
+        made = torch.cuda.jiterator._create_multi_output_jit_fn(_KERNEL, num_outputs=4, k=0, l=0)
+        made(*[torch.zeros(1, dtype=torch.int64, device="cuda")] * 4)
+        return made
+    except (RuntimeError, AssertionError, AttributeError):
+        return None
+
+
 def philox(counter: Sequence[Tensor], key: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Ten rounds of Philox on four int64 tensors that hold 32-bit words; returns four such tensors."""
     a, b, c, d = counter
+    if a.is_cuda and (kernel := _on_cuda()) is not None:
+        return kernel(a, b, c, d, k=key[0], l=key[1])
     k0, k1 = key
     for _ in range(10):
         left, right = a * _MULTIPLY[0], c * _MULTIPLY[1]

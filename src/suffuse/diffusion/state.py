@@ -57,6 +57,10 @@ class Start:
     held: Fields = field(default_factory=dict)
     exact: Tensor | None = None
 
+    def to(self, device: torch.device | str) -> Start:
+        exact = None if self.exact is None else self.exact.to(device)
+        return Start(_move(self.levels, device), _move(self.held, device), exact)
+
 
 @dataclass
 class Task:
@@ -90,7 +94,7 @@ class Task:
         return Task(cut(self.x), start, cut(self.given), cut(self.exists), cut(self.context), index)
 
     def to(self, device: torch.device | str) -> Task:
-        start = Start(_move(self.start.levels, device), _move(self.start.held, device))
+        start = self.start.to(device)
         index = None if self.index is None else self.index.to(device)
         x, given, exists, context = (_move(d, device) for d in (self.x, self.given, self.exists, self.context))
         return replace(self, x=x, start=start, given=given, exists=exists, context=context, index=index)

@@ -166,7 +166,8 @@ class FrameNetwork(nn.Module):
         if rest:
             x = {f: F.pad(v, (0, rest)) if f in self.channels else v for f, v in x.items()}
             levels = {f: _stretch(v, rest) if f in self.channels else v for f, v in levels.items()}
-            exists = F.pad(torch.ones(1, 1, total) if exists is None else exists.float(), (0, rest))
+            first = next(iter(x.values()))
+            exists = F.pad(first.new_ones(1, 1, total) if exists is None else exists.float(), (0, rest))
         cond = self.condition(x, levels, targets)
         h = sum(self.frames(f, x[f], levels[f]) for f in self.channels)
         if exists is not None:

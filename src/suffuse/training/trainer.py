@@ -188,8 +188,7 @@ class Trainer:
             open_to.append("threads")
         choice = settle
         if open_to and self.world == 1 and recipe.minutes is not None and recipe.minutes >= 1:
-            batch = self.feed.read(0).to(self.device)
-            run = self._timed(batch)
+            run = self._timed(self.feed.read(0))
             seconds = min(4.0, 0.01 * 60 * recipe.minutes)
             choice = machine.choose(
                 run, self.network, self.device, recipe.batch, "train", settle, tuple(open_to), seconds=seconds
@@ -204,7 +203,9 @@ class Trainer:
         """For a choice: a call that runs one loss and its gradients on a copy of the network."""
         import copy
 
-        start = mixed_start(self.modality, self.tasks, batch, self.random, 0)
+        index = batch.index
+        start = mixed_start(self.modality, self.tasks, batch, self.random, 0).to(self.device)
+        batch = batch.to(self.device)
 
         def make(choice: machine.Choice) -> Callable[[], Any]:
             denoiser = copy.deepcopy(self.denoiser)
@@ -214,7 +215,7 @@ class Trainer:
 
             def call() -> None:
                 with choice.autocast(self.device):
-                    loss = self.objective(denoiser, denoiser.joint, batch, start, self.random, 0, batch.index)
+                    loss = self.objective(denoiser, denoiser.joint, batch, start, self.random, 0, index)
                 loss.total.backward()
                 for value in denoiser.parameters():
                     value.grad = None
@@ -288,10 +289,12 @@ class Trainer:
 
     def _one_step(self) -> float:
         """One step of the optimiser (or a skipped one); returns the share of the run done before it."""
-        batch = self.feed.get(self.step).to(self.device)
-        start = mixed_start(self.modality, self.tasks, batch, self.random, self.step)
+        batch = self.feed.get(self.step)
+        index = batch.index  # starts and levels are drawn where launching is cheap, and the batch moves after that
+        start = mixed_start(self.modality, self.tasks, batch, self.random, self.step).to(self.device)
+        batch = batch.to(self.device)
         with self.choice.autocast(self.device):
-            loss = self.objective(self.denoiser, self.denoiser.joint, batch, start, self.random, self.step, batch.index)
+            loss = self.objective(self.denoiser, self.denoiser.joint, batch, start, self.random, self.step, index)
         progress = self.budget.progress(self.step)
         total, fields, progress = self._agree(loss, progress)
         total.backward()

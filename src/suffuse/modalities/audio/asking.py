@@ -101,7 +101,9 @@ def request(
     if modality.whole:
         if total > modality.length:
             room = (modality.length - 1) * s.hop / modality.rate
-            raise AskError(f"this model makes clips of at most {room:.2f} s, and {max(lengths) / modality.rate:.2f} s were asked")
+            raise AskError(
+                f"this model makes clips of at most {room:.2f} s, and {max(lengths) / modality.rate:.2f} s were asked"
+            )
         total, span = modality.length, max(span, (modality.length - 1) * s.hop)
     needed = n * total * (2 * s.bins + s.bands) * 4 * 16
     check_memory(needed, f"{n} samples of {total * s.hop / modality.rate:.0f} s", error=AskError)
@@ -171,7 +173,10 @@ def decode(modality: Any, fields: dict[str, Tensor], task: Task) -> list[tuple[n
             count = samples[row]
         wave = wave[:count]
         if "known" in task.context:
-            own, known = task.context["wave"][row, :count].cpu().numpy(), task.context["known"][row, :count].cpu().numpy()
+            own, known = (
+                task.context["wave"][row, :count].cpu().numpy(),
+                task.context["known"][row, :count].cpu().numpy(),
+            )
             wave = _put_back(wave, own, known, modality.rate)
         out.append(((wave / gain[row]).astype(np.float32), modality.rate))
     return out
@@ -230,7 +235,9 @@ def _mels(modality: Any, value: Any, n: int) -> tuple[list[Tensor], list[int], l
         if not bool(torch.isfinite(mel).all()):
             raise DataError("the mel holds a value that is no number")
         if mel.abs().max() > 50:
-            raise AskError(f"the mel reaches {mel.abs().max():.3g} deviations; give it as modality.spectral.mel makes it")
+            raise AskError(
+                f"the mel reaches {mel.abs().max():.3g} deviations; give it as modality.spectral.mel makes it"
+            )
         if len(mel) not in (1, n):
             raise AskError(f"{len(mel)} mels were given for {n} samples; give one, or {n}")
         return list(mel), [(mel.shape[2] - 1) * s.hop] * len(mel), [1.0] * len(mel)

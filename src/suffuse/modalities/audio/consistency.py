@@ -52,4 +52,3 @@ def polish(spectral: Spectral, fields: Fields, asked: Tensor, rounds: int | None
     size = torch.where(asked, fitted, spectrum.abs())
     made = spectral.griffin_lim(size, spectrum.angle(), POLISH if rounds is None else rounds, keep=(~asked, spectrum))
     return torch.where(asked, made, spectrum)
-

@@ -125,12 +125,16 @@ class Audio(Modality):
             if len(long) == len(clips):
                 raise DataError(f"every clip is longer than the {room / self.rate:.2f} s this model takes")
             if long:
-                asking.tell(f"{len(long)} of {len(clips)} clips last longer than {room / self.rate:.2f} s and were left out")
+                asking.tell(
+                    f"{len(long)} of {len(clips)} clips last longer than {room / self.rate:.2f} s and were left out"
+                )
                 clips = [c for c in clips if len(c.wave) <= room]
         if self.paired and any(c.noisy is None for c in clips):
             raise DataError("this model takes clean/ and noisy/ pairs, and these clips have no noisy partner")
         known = self.classes
-        return Clips(clips, self.spectral, self.length, self.whole, known.get("label", ()), known.get("speaker", ()), self.paired)
+        return Clips(
+            clips, self.spectral, self.length, self.whole, known.get("label", ()), known.get("speaker", ()), self.paired
+        )
 
     # -- the model's parts --------------------------------------------------------------------------------------
     def joint(self) -> Joint:
@@ -210,7 +214,9 @@ class Audio(Modality):
         return spectrograms(samples, path)
 
     # -- quality ------------------------------------------------------------------------------------------------
-    def evaluate(self, model: Any, data: Any, *, clips: int = 20, steps: int | None = None, **_: Any) -> dict[str, float]:
+    def evaluate(
+        self, model: Any, data: Any, *, clips: int = 20, steps: int | None = None, **_: Any
+    ) -> dict[str, float]:
         """Log-spectral and mel-cepstral distance (dB) of vocoded clips, beside Griffin-Lim on the same mel; and, with labels,
         the share of clips whose label one network call names."""
         from suffuse.modalities.audio.verbs import evaluate

@@ -164,7 +164,9 @@ def _clip(entry: Entry, wave: np.ndarray, rate: int) -> Clip:
     if entry.noisy is not None:
         noisy, _ = waves.read_wave(entry.noisy, rate)
         if abs(len(noisy) - len(level)) > 0.02 * rate:
-            raise DataError(f"{entry.noisy} and its clean partner differ in length ({len(noisy)} and {len(level)} samples)")
+            raise DataError(
+                f"{entry.noisy} and its clean partner differ in length ({len(noisy)} and {len(level)} samples)"
+            )
         noisy = np.pad(noisy, (0, max(0, len(level) - len(noisy))))[: len(level)] * np.float32(gain)
     return Clip(level, entry.path.name, entry.label, entry.speaker, entry.text, noisy)
 

@@ -18,7 +18,9 @@ CHUNK, OVERLAP = 640, 16
 """Frames: longer sounds are vocoded in chunks, each given the last OVERLAP frames of the one before."""
 
 
-def vocode(model: Any, audio: Any, *, n: int = 1, steps: int | None = None, seed: int = 0, **settings: Any) -> list[Sound]:
+def vocode(
+    model: Any, audio: Any, *, n: int = 1, steps: int | None = None, seed: int = 0, **settings: Any
+) -> list[Sound]:
     """Sound from a mel spectrogram, or from the mel of a sound (copy synthesis). Long ones go in chunks, without seams.
 
     audio: (samples, rate), a path, or a mel (M, T) in the model's own setting (`model.modality.spectral.mel`).
@@ -81,7 +83,9 @@ def fill(model: Any, audio: Any, at: Any = None, *, n: int = 1, seed: int = 0, *
     return model.sample(n, given={"audio": (wave, rate)}, seed=seed, **settings)
 
 
-def extend(model: Any, audio: Any, cutoff: float | None = None, *, n: int = 1, seed: int = 0, **settings: Any) -> list[Sound]:
+def extend(
+    model: Any, audio: Any, cutoff: float | None = None, *, n: int = 1, seed: int = 0, **settings: Any
+) -> list[Sound]:
     """Add the frequencies above a cutoff (Hz; default: half the given rate) up to the model's own bandwidth.
 
     suffuse extend kathleen telephone.wav --cutoff 4000 -o wide.wav
@@ -90,7 +94,9 @@ def extend(model: Any, audio: Any, cutoff: float | None = None, *, n: int = 1, s
     if cutoff is None:
         given = audio[1] if not isinstance(audio, str) and hasattr(audio, "__len__") else _rate_of(audio)
         if given >= rate:
-            raise AskError(f"the sound has {given} Hz already and this model {rate}; name the cutoff above which to make anew")
+            raise AskError(
+                f"the sound has {given} Hz already and this model {rate}; name the cutoff above which to make anew"
+            )
         cutoff = given / 2
     if not 0 < float(cutoff) < rate / 2:
         raise AskError(f"the cutoff must lie between 0 and {rate / 2:g} Hz, not {cutoff}")
@@ -183,7 +189,9 @@ def evaluate(model: Any, data: Any, count: int = 20, steps: int | None = None) -
     out |= {name: float(np.mean(values)) for name, values in figures.items()}
     out |= {"log_spectral_distance_real": 0.0, "mel_cepstral_distance_real": 0.0}
     for name in m.classes:
-        truth = torch.tensor([m.classes[name].index(getattr(c, name)) for c in data.clips if getattr(c, name) is not None])
+        truth = torch.tensor(
+            [m.classes[name].index(getattr(c, name)) for c in data.clips if getattr(c, name) is not None]
+        )
         if len(truth) == len(data):
             out[f"{name}_recognised"] = (model.predict(data, name)[:, 0].argmax(-1) == truth).float().mean().item()
     return out

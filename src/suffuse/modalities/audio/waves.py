@@ -109,7 +109,9 @@ def check_wave(values: Any, rate: Any, what: str = "the sound", holes: bool = Fa
         raise DataError(f"{what} has {values.shape[1]} channels, and at most {CHANNELS} are read; mix it down first")
     if len(values) < SHORTEST * rate:
         seconds = 1000 * len(values) / rate
-        raise DataError(f"{what} has {len(values)} samples ({seconds:.3g} ms); at least {1000 * SHORTEST:.0f} ms are needed")
+        raise DataError(
+            f"{what} has {len(values)} samples ({seconds:.3g} ms); at least {1000 * SHORTEST:.0f} ms are needed"
+        )
     if len(values) > LONGEST * rate:
         hours = len(values) / rate / 3600
         raise DataError(f"{what} lasts {hours:.1f} hours, and at most {LONGEST / 3600:.0f} is read; cut it")

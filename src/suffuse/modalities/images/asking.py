@@ -49,7 +49,9 @@ def build_task(config: dict[str, Any], n: int, given: Any, index: Tensor, asked:
         levels[name] = torch.full((n, 1), 0.0 if tokens is not None else 1.0)
         held[name] = torch.full((n, 1), tokens is None and wanted != name)
     if wanted is not None and wanted not in ("image", *held):
-        raise AskError(f"this model cannot be asked for {wanted!r}; it knows image{''.join(', ' + name for name in held)}")
+        raise AskError(
+            f"this model cannot be asked for {wanted!r}; it knows image{''.join(', ' + name for name in held)}"
+        )
     return Task(x, Start(levels, held), index=index)
 
 
@@ -128,7 +130,9 @@ def _image(config: dict[str, Any], values: dict[str, Any], n: int, size: Any) ->
     if len(masks) == 1 and len(images) > 1:
         masks = masks * len(images)
     if len(images) not in (1, n) or len(masks) != len(images):
-        raise AskError(f"there are {n} pictures to make, {len(images)} given and {len(masks)} masks; give one, or one a picture")
+        raise AskError(
+            f"there are {n} pictures to make, {len(images)} given and {len(masks)} masks; give one, or one a picture"
+        )
     all_pixels, all_holes = [], []
     for one, hole in zip(images, masks, strict=True):
         array, missing = read_given(one, channels)

@@ -23,7 +23,9 @@ def build_vocabulary(captions: Iterable[str], limit: int = 1500, at_least: int =
             letters.update(word)
     spell = [form for letter in sorted(letters) for form in (letter, INSIDE + letter)]
     known = set(spell)
-    words = [w for w, n in sorted(counts.items(), key=lambda item: (-item[1], item[0])) if n >= at_least and w not in known]
+    words = [
+        w for w, n in sorted(counts.items(), key=lambda item: (-item[1], item[0])) if n >= at_least and w not in known
+    ]
     return [PAD, *spell[: limit - 1], *words[: max(0, limit - 1 - len(spell))]]
 
 

@@ -146,4 +146,6 @@ def tell_missing(pictures: Pictures, config: dict[str, Any]) -> None:
     ):
         lacking = sum(value is None for value in values)
         if known and lacking:
-            warnings.warn(f"{lacking} of {len(values)} pictures have no {name}: they train with the {name} unknown", stacklevel=4)
+            warnings.warn(
+                f"{lacking} of {len(values)} pictures have no {name}: they train with the {name} unknown", stacklevel=4
+            )

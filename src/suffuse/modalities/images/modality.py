@@ -90,10 +90,14 @@ class Images(Modality):
         """
         if backbone not in BACKBONES:
             raise AskError(f"the backbone is one of {', '.join(BACKBONES)}, not {backbone!r}")
-        known = ("widths", "blocks", "patch", "attention") if backbone == "unet" else ("width", "depth", "heads", "patch")
+        known = (
+            ("widths", "blocks", "patch", "attention") if backbone == "unet" else ("width", "depth", "heads", "patch")
+        )
         for name in network:
             if name not in known:
-                raise AskError(f"{name!r} is no option of pictures with a {backbone} backbone; there are {', '.join(known)}")
+                raise AskError(
+                    f"{name!r} is no option of pictures with a {backbone} backbone; there are {', '.join(known)}"
+                )
         found = read_pictures(source, alpha, skip_bad, split, classes)
         shape, channels = dataset.choose_size(found, size), dataset.choose_channels(found)
         pixels = dataset.stack(found, shape, channels)
@@ -116,7 +120,9 @@ class Images(Modality):
         made = cls(**config)
         return made, made._data(found, pixels)
 
-    def dataset(self, source: Any, *, alpha: str | None = None, skip_bad: bool = False, split: str = "test") -> ImageData:
+    def dataset(
+        self, source: Any, *, alpha: str | None = None, skip_bad: bool = False, split: str = "test"
+    ) -> ImageData:
         """More pictures for this model: fitted to its size and channels. Unknown labels raise DataError."""
         found = read_pictures(source, alpha, skip_bad, split)
         names = self.config["classes"]

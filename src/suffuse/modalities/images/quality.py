@@ -112,4 +112,8 @@ def _judge(modality: Any) -> Any:
     from suffuse.metrics import features
 
     judge = features.load(name)
-    return judge if [judge.size] * 2 == list(modality.config["size"]) and judge.channels == modality.config["channels"] else None
+    return (
+        judge
+        if [judge.size] * 2 == list(modality.config["size"]) and judge.channels == modality.config["channels"]
+        else None
+    )

@@ -122,7 +122,9 @@ def _from_path(path: Path, alpha: str | None, skip_bad: bool, split: str) -> Pic
 
 
 def _from_folder(path: Path, alpha: str | None, skip_bad: bool) -> Pictures:
-    files = sorted(f for f in path.rglob("*") if f.suffix.lower() in SUFFIXES and f.is_file() and not f.name.startswith("."))
+    files = sorted(
+        f for f in path.rglob("*") if f.suffix.lower() in SUFFIXES and f.is_file() and not f.name.startswith(".")
+    )
     if not files:
         raise DataError(f"the folder {path} holds no pictures ({', '.join(sorted(SUFFIXES))}); name one that does")
     labels = [f.relative_to(path).parts[0] if f.parent != path else None for f in files]
@@ -199,7 +201,9 @@ def from_array(array: np.ndarray, labels: Any, name: str, alpha: str | None = No
     if array.ndim == 3:
         array = array[..., None]
     if array.ndim != 4 or array.shape[-1] not in (1, 2, 3, 4):
-        raise DataError(f"{name} has an array of shape {array.shape}; pictures are (N, H, W), (N, H, W, C) or (N, C, H, W)")
+        raise DataError(
+            f"{name} has an array of shape {array.shape}; pictures are (N, H, W), (N, H, W, C) or (N, C, H, W)"
+        )
     if 0 in array.shape:
         raise DataError(f"{name} holds no pictures: its array has shape {array.shape}")
     check_memory(array.size * (1 if array.dtype == np.uint8 else 4), name)
@@ -212,7 +216,9 @@ def from_array(array: np.ndarray, labels: Any, name: str, alpha: str | None = No
         labels = np.asarray(labels)
         labels = labels.reshape(len(labels), -1)[:, 0] if labels.ndim > 1 and labels.size == len(labels) else labels
         if labels.shape != (len(pixels),):
-            raise DataError(f"{name} has {len(pixels)} pictures, and labels of shape {labels.shape}; give one label a picture")
+            raise DataError(
+                f"{name} has {len(pixels)} pictures, and labels of shape {labels.shape}; give one label a picture"
+            )
         found.labels = [_label(value) for value in labels.tolist()]
     return found
 
@@ -269,7 +275,9 @@ def _from_objects(source: Any, alpha: str | None) -> Pictures:
 
 # -- MNIST idx --------------------------------------------------------------------------------------------------------
 def _idx_files(folder: Path, split: str) -> Path | None:
-    files = sorted(f for f in folder.iterdir() if "images" in f.name and ("idx3-ubyte" in f.name or "idx4-ubyte" in f.name))
+    files = sorted(
+        f for f in folder.iterdir() if "images" in f.name and ("idx3-ubyte" in f.name or "idx4-ubyte" in f.name)
+    )
     wanted = [f for f in files if ("train" in f.name) == (split == "train")]
     return (wanted or files or [None])[0]
 
@@ -328,7 +336,9 @@ def _from_parquet(paths: list[Path], alpha: str | None, skip_bad: bool) -> Pictu
             if isinstance(value, str):
                 value = path.parent / value
             if not isinstance(value, (bytes, Path)):
-                raise DataError(f"{path} has no picture in row {k}: its column '{picture}' holds {type(value).__name__}")
+                raise DataError(
+                    f"{path} has no picture in row {k}: its column '{picture}' holds {type(value).__name__}"
+                )
             name = _label(row.get(label)) if label else None
             if classes and name is not None and name.isdigit() and int(name) < len(classes):
                 name = classes[int(name)]

@@ -31,7 +31,9 @@ def inpaint(
     given = _given(image=image, mask=mask, label=label, caption=caption)
     _, holes = asking._image(model.modality.config, given, 1, None)
     if not bool(holes.any()):
-        raise AskError("the picture has no holes; make pixels transparent, or give a mask whose white pixels are to be filled")
+        raise AskError(
+            "the picture has no holes; make pixels transparent, or give a mask whose white pixels are to be filled"
+        )
     return model.sample(n, given=given, **settings)
 
 
@@ -52,7 +54,9 @@ def outpaint(
     """
     sides = (top, bottom, left, right)
     if not all(isinstance(s, int) and 0 <= s <= 512 for s in sides) or not any(sides):
-        raise AskError("outpaint needs a number of new pixels, 1 to 512, on at least one side: left, top, right or bottom")
+        raise AskError(
+            "outpaint needs a number of new pixels, 1 to 512, on at least one side: left, top, right or bottom"
+        )
     array, holes = asking.read_given(image, model.modality.config["channels"])
     grown = np.pad(array.astype(np.float32), ((top, bottom), (left, right), (0, 0)), constant_values=np.nan)
     empty = np.pad(holes, ((top, bottom), (left, right)), constant_values=True)
@@ -60,7 +64,9 @@ def outpaint(
     return model.sample(n, given=_given(image=grown, label=label, keep_size=True), **settings)
 
 
-def variations(model: Any, image: Any, n: int = 4, strength: float = 0.5, label: Any = None, **settings: Any) -> list[Any]:
+def variations(
+    model: Any, image: Any, n: int = 4, strength: float = 0.5, label: Any = None, **settings: Any
+) -> list[Any]:
     """n pictures like `image`: noised to level `strength` (0: the same, 1: unrelated) and brought back."""
     return model.sample(n, given=_given(image=image, label=label), strength=strength, **settings)
 
@@ -110,7 +116,9 @@ def change(
     return modality.decode(fields, task)
 
 
-def invert(model: Any, images: list[Any], given: dict[str, Any] | None = None, steps: int = 20, top: float = 1.0) -> Tensor:
+def invert(
+    model: Any, images: list[Any], given: dict[str, Any] | None = None, steps: int = 20, top: float = 1.0
+) -> Tensor:
     """The pictures at clock `top` along the probability-flow ODE, (n, C, H, W) in model units (DDIM inversion)."""
     n = len(images)
     task = model.modality.request(n, {**(given or {}), "image": images}, index=torch.arange(n))
@@ -129,7 +137,9 @@ def from_latents(
     task = model.modality.request(n, given or {}, index=torch.arange(n), size=(height, width))
     level = model.joint["image"].level(torch.tensor(float(top)))
     task.start.levels["image"] = torch.full((n, 1, 1, 1), float(level))
-    fields = model.run(task, steps=steps, state={"image": latents.to(model.device)}, batch=n, stochasticity=0.0, **settings)
+    fields = model.run(
+        task, steps=steps, state={"image": latents.to(model.device)}, batch=n, stochasticity=0.0, **settings
+    )
     return model.modality.decode(fields, task)
 
 

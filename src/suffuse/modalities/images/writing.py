@@ -75,7 +75,13 @@ def grid(samples: Sequence[Any], columns: int | None = None, gap: int = 1, scale
     columns = columns or min(len(samples), max(1, round((2 * len(samples)) ** 0.5)))
     wide, high = max(s.width for s in samples), max(s.height for s in samples)
     scale = scale or max(1, 64 // high)
-    mode = "RGBA" if any(s.mode in ("LA", "RGBA") for s in samples) else "RGB" if any(s.mode == "RGB" for s in samples) else "L"
+    mode = (
+        "RGBA"
+        if any(s.mode in ("LA", "RGBA") for s in samples)
+        else "RGB"
+        if any(s.mode == "RGB" for s in samples)
+        else "L"
+    )
     ground = {"L": 255, "RGB": (255, 255, 255), "RGBA": (0, 0, 0, 0)}[mode]
     step_x, step_y = wide * scale + gap, high * scale + gap
     sheet = Image.new(mode, (columns * step_x - gap, -(-len(samples) // columns) * step_y - gap), ground)
