@@ -86,10 +86,12 @@ class Model:
         *,
         steps: int | None = None,
         guidance: float | None = None,
+        interval: tuple[float, float] | None = None,
         seed: int = 0,
         start: int = 0,
         batch: int = 64,
         solver: str | Solver | None = None,
+        grid: str | None = None,
         stochasticity: float | None = None,
         path: DiffusionPath | None = None,
         progress: bool | Callable[[int, int], None] = False,
@@ -97,8 +99,9 @@ class Model:
     ) -> list[Any]:
         """n samples, as the ecosystem's own objects. What is given is kept, the rest is drawn.
 
-        steps: network calls at most (default: the model's own). guidance: classifier-free weight on given conditions, 1 is off.
-        seed, start: sample k is the same whatever the batch: `sample(1, start=7)` equals `sample(64)[7]`. Further keywords are
+        steps: network calls at most (default: the model's own). guidance: classifier-free weight on given conditions, 1 is off;
+        interval: the levels between which it works. solver, grid, stochasticity: how the levels come down (default: the model's
+        own). seed, start: sample k is the same whatever the batch: `sample(1, start=7)` equals `sample(64)[7]`. Further keywords are
         the modality's. Raises `AskError`.
         """
         check_counts(n=n, batch=batch)
@@ -107,9 +110,11 @@ class Model:
             task,
             steps=steps,
             guidance=guidance,
+            interval=interval,
             seed=seed,
             batch=batch,
             solver=solver,
+            grid=grid,
             stochasticity=stochasticity,
             path=path,
             progress=progress,

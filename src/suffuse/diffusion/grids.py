@@ -19,6 +19,11 @@ def trailing(schedule: Schedule, steps: int, top: float = 1.0, train_steps: int 
     return torch.cat([times * top, torch.zeros(1, dtype=torch.float64)])
 
 
+def quadratic(schedule: Schedule, steps: int, top: float = 1.0) -> Tensor:
+    """Equal steps of the clock's root: short ones near data (DDIM, Song et al. 2021, appendix D.2)."""
+    return top * torch.linspace(1.0, 0.0, steps + 1, dtype=torch.float64) ** 2
+
+
 def karras(
     schedule: Schedule, steps: int, top: float = 1.0, rho: float = 7.0, low: float = 0.002, high: float = 80.0
 ) -> Tensor:
@@ -46,4 +51,4 @@ def rho3(schedule: Schedule, steps: int, top: float = 1.0) -> Tensor:
     return karras(schedule, steps, top, rho=3.0, low=0.01, high=80.0)
 
 
-GRIDS = {"uniform": uniform, "trailing": trailing, "karras": karras, "log_snr": log_snr, "rho3": rho3}
+GRIDS = {"uniform": uniform, "trailing": trailing, "quadratic": quadratic, "karras": karras, "log_snr": log_snr, "rho3": rho3}

@@ -41,7 +41,7 @@ class Path(Protocol):
 class Clock:
     """The default path: level = min(clock, start), on a time grid.
 
-    grid: 'uniform', 'trailing', 'karras', 'log_snr', or explicit descending clock times that end in 0.
+    grid: a name in `suffuse.diffusion.grids`, or explicit descending clock times that end in 0.
     """
 
     steps: int = 10

@@ -156,7 +156,7 @@ class NodeEdgeModality(Modality):
 
     def defaults(self) -> dict[str, Any]:
         batch = 256 if self.largest <= 12 else 64 if self.largest <= 32 else 16
-        return {"batch": batch, "learning_rate": 2e-3, "sampling": {"steps": 20, "guidance": 1.0}}
+        return {"batch": batch, "learning_rate": 2e-3, "sampling": {"steps": 20, "guidance": 1.0, "grid": "quadratic"}}
 
     def data(self, records: Sequence[Record], bucketed: bool = False) -> GraphData:
         """A data set of graphs that are encoded already. bucketed: for training, see `GraphData`."""
