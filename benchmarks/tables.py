@@ -28,3 +28,11 @@ def table(name: str, title: str, head: list[str], rows: list[list[Any]], notes: 
     text = "\n".join(lines) + f"\n\n{notes}\n"
     (RESULTS / f"{name}.md").write_text(text)
     print(text)
+
+
+def training_time(notes: dict[str, Any]) -> str:
+    """How long a model was trained and on what, from its notes."""
+    minutes = notes.get("minutes", notes["recipe"]["minutes"])
+    if (device := notes.get("accelerator")) is None:
+        return f"{minutes:g} CPU minutes on one core"
+    return f"{minutes:g} minutes of one {device} that {notes.get('sharing', 1)} trainings shared"

@@ -15,6 +15,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from tables import training_time
+
 import suffuse
 from suffuse.files import atomic_folder
 from suffuse.storage import ZOO
@@ -79,7 +81,7 @@ sounds = {spec["example"]}
 
 - data: {spec["data"]}
 - licence of the data, and so of this model and its samples: {spec["licence"]}
-- training: {model.notes["steps"]} steps, {model.notes["seconds"]:.0f} seconds of one CPU core
+- training: {model.notes["steps"]} steps, {training_time(model.notes)}
 - command: `{command}`
 - sound: {model.modality.rate} Hz, STFT of {model.modality.spectral.n_fft} samples every {model.modality.spectral.hop}, \
 {model.modality.spectral.bands} mel bands; other mel settings are refused

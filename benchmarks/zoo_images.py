@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tables import training_time
 
 import suffuse
 from suffuse.storage import ZOO
@@ -38,7 +39,9 @@ MODELS: dict[str, dict[str, Any]] = {
     },
     "emoji": {
         "folder": "images/noto_emoji/noto_emoji_64.tar",
-        "read": {"widths": [64, 128], "patch": 4},
+        "read": {"widths": [64, 96, 128], "patch": 2},
+        "recipe": {"batch": 128, "tasks": {"generate": 0.15, "label": 0.55, "inpaint": 0.2, "classify": 0.1}},
+        "sampling": {"interval": [0.0, 1.0]},
         "data": "Noto Emoji at 64 pixels with Unicode names as captions; every 12th picture held out",
         "licence": "Apache-2.0, (c) Google, https://github.com/googlefonts/noto-emoji",
     },
@@ -92,7 +95,8 @@ def train(args: argparse.Namespace) -> None:
     """The recipe; a killed run goes on where it stopped. --start-from goes on from another run, at half the rate."""
     name, spec = args.name, MODELS[args.name]
     folder = args.work / (args.output or name)
-    weights = None
+    recipe = {**RECIPE, **spec.get("recipe", {})}
+    weights = recipe.pop("tasks", None)
     if args.tasks:
         pairs = [word.partition("=") for word in args.tasks.split(",")]
         weights = {task: float(weight or 1) for task, _, weight in pairs}
@@ -101,7 +105,8 @@ def train(args: argparse.Namespace) -> None:
     begin = time.process_time()
     model = suffuse.train(
         source(name, args.data, args.work, "train"), "images", minutes=args.minutes, tasks=weights, output=folder, resume=True,
-        read=spec["read"] if first is None else {"split": "train"}, tell=print, **{**RECIPE, **more},
+        read=spec["read"] if first is None else {"split": "train"}, tell=print, device=args.device,
+        **{**recipe, **more},
     )  # fmt: skip
     words = f"python benchmarks/zoo_images.py train {name} --minutes {args.minutes:g}"
     words += "".join(
@@ -119,7 +124,7 @@ def pack(name: str, data: Path, work: Path, run: str, count: int) -> None:
     """Measure the trained model, then write weights in 16 bits, card, recipe and a few real pictures to the zoo."""
     spec = MODELS[name]
     model = suffuse.load(work / run)
-    model.settings |= SAMPLING
+    model.settings |= SAMPLING | spec.get("sampling", {})
     test = model.modality.dataset(source(name, data, work, "test"))
     figures: dict[str, Any] = {}
     for guidance in (1.0, SAMPLING["guidance"]):
@@ -229,7 +234,7 @@ model.sample(8{', given={"label": 3}' if model.modality.config["classes"] else '
 
 - Data: {spec["data"]}.
 - Licence of the data: {spec["licence"]}. Licence of the model: that of suffuse (Apache-2.0).
-- Training: {notes.get("minutes", notes["recipe"]["minutes"]):g} CPU minutes on one core; settings in `recipe.json`. Made by
+- Training: {training_time(notes)}; settings in `recipe.json`. Made by
   `{"`, then `".join(commands)}`.
 
 ## Quality
@@ -258,6 +263,7 @@ def main() -> None:
     parser.add_argument("--tasks", help="train on these tasks only, such as label=0.9,generate=0.1 (a specialist)")
     parser.add_argument("--samples", type=int, default=2000, help="pack: how many pictures the figures are taken on")
     parser.add_argument("--start-from", help="train: go on from this run in --work")
+    parser.add_argument("--device", help="train: cpu, cuda or mps (default: the best at hand)")
     parser.add_argument("--output", help="name of the run in --work, if it is not the model's name")
     args = parser.parse_args()
     if args.step == "train":

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import text_poems
+from tables import training_time
 
 import suffuse
 from suffuse.metrics.text import KneserNey, words
@@ -29,7 +30,7 @@ MODELS: dict[str, dict[str, Any]] = {
         "train": "tang_train.jsonl",
         "test": "tang_test.jsonl",
         "read": {"limit": 4000, "dim": 160, "depth": 3, "heads": 5, "rank": 128},
-        "recipe": {**RECIPE, "batch": 48},
+        "recipe": {**RECIPE, "batch": 256},
         "data": "Quatrains of the Quan Tang Shi and halves of its eight-line poems, as the chinese-poetry project has them",
         "licence": "MIT, https://github.com/chinese-poetry/chinese-poetry; the poems are in the public domain",
         "about": "Classical Chinese quatrains, 24 or 32 characters with punctuation, `label` five or seven characters a line.",
@@ -38,7 +39,7 @@ MODELS: dict[str, dict[str, Any]] = {
         "train": "shakespeare_train.txt",
         "test": "shakespeare_test.txt",
         "read": {"dim": 176, "depth": 4, "heads": 4, "length": 128},
-        "recipe": {**RECIPE, "batch": 16},
+        "recipe": {**RECIPE, "batch": 128},
         "data": "tiny Shakespeare, first 90 %",
         "licence": "public domain, https://github.com/karpathy/char-rnn",
         "about": "English of the plays, character by character, in windows of 128.",
@@ -46,7 +47,7 @@ MODELS: dict[str, dict[str, Any]] = {
 }
 
 
-def train(name: str, work: Path, minutes: float) -> None:
+def train(name: str, work: Path, minutes: float, device: str | None = None) -> None:
     spec = MODELS[name]
     source = work / "data" / spec["train"]
     suffuse.train(
@@ -57,6 +58,7 @@ def train(name: str, work: Path, minutes: float) -> None:
         output=work / name,
         resume=True,
         tell=print,
+        device=device,
         **spec["recipe"],
     )
 
@@ -70,10 +72,8 @@ def pack(name: str, work: Path, samples: int) -> None:
     model.notes |= {"title": name, "data": spec["data"], "licence": spec["licence"], "quality": quality}
     target = ZOO / name
     (target / "samples").mkdir(parents=True, exist_ok=True)
-    minutes = model.notes["recipe"]["minutes"]
-    command = (
-        f"python benchmarks/zoo_text.py train {name} --minutes {minutes:g} && python benchmarks/zoo_text.py pack {name}"
-    )
+    minutes, device = model.notes["recipe"]["minutes"], " --device cuda" if "accelerator" in model.notes else ""
+    command = f"python benchmarks/zoo_text.py train {name} --minutes {minutes:g}{device} && python benchmarks/zoo_text.py pack {name}"
     card = write(model, name, spec, command, head, rows)
     model.save(target, half=True, card=card)
     recipe = {"command": command, "modality": "text", "read": spec["read"], "recipe": model.notes["recipe"]}
@@ -121,7 +121,7 @@ def write(model: Any, name: str, spec: dict, command: str, head: list[str], rows
         f"- masked diffusion, {size:,} parameters, 16-bit weights",
         f"- data: {spec['data']} ({notes['examples']} examples)",
         f"- licence of the data: {spec['licence']}",
-        f"- training: {notes['steps']} steps, {notes['seconds']:.0f} seconds of one core",
+        f"- training: {notes['steps']} steps, {training_time(notes)}",
         f"- made by: `{command}`", "", "## Quality", "",
     ]  # fmt: skip
     lines += [f"- {key}: {value} (held-out text, exact-count bound)" for key, value in notes["quality"].items()]
@@ -165,9 +165,10 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=7)
     parser.add_argument("--samples", type=int, default=160)
+    parser.add_argument("--device", help="train: cpu, cuda or mps (default: the best at hand)")
     asked = parser.parse_args()
     if asked.verb == "train":
-        train(asked.name, asked.work, asked.minutes)
+        train(asked.name, asked.work, asked.minutes, asked.device)
     else:
         pack(asked.name, asked.work, asked.samples)
 

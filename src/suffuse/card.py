@@ -21,7 +21,8 @@ def write_card(model: Any) -> str:
         f"- licence of the data: {notes.get('licence', 'not stated')}",
     ]
     if "steps" in notes:
-        lines.append(f"- training: {notes['steps']} steps, {notes['seconds']} seconds of computing")
+        device = f" on {notes['accelerator']}" if "accelerator" in notes else ""
+        lines.append(f"- training: {notes['steps']} steps, {notes['seconds']} seconds of computing{device}")
     if "recipe" in notes:
         lines += ["", "## Recipe", "", "```json", json.dumps(notes["recipe"], indent=1), "```"]
     if notes.get("quality"):

@@ -88,6 +88,8 @@ def train(
         "steps": outcome.steps,
         "seconds": round(outcome.seconds, 1),
     }
+    if trainer.device.type == "cuda":
+        model.notes["accelerator"] = torch.cuda.get_device_name(trainer.device)
     if folder is not None and trainer.main:
         model.save(folder)
     return model
