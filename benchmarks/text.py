@@ -24,6 +24,7 @@ import numpy as np
 import text_ar
 import text_poems
 import torch
+from tables import training_time
 
 import suffuse
 from suffuse.diffusion.orders import Ancestral, Blocks, Confidence, EntropyBounded, Even, FirstHitting, Remask
@@ -53,12 +54,17 @@ class Bench:
             if name in self._kept:
                 model = self._kept[name]
                 size = sum(p.numel() for p in model.denoiser.parameters())
-                out.append(f"{name}: {size:,} parameters, {model.notes['seconds'] / 60:.1f} minutes of one core")
+                out.append(f"{name}: {size:,} parameters, {training_time(model.notes)}")
         if "ar" in self._kept:
             size = sum(p.numel() for p in self._kept["ar"][0].parameters())
-            out.append(
-                f"left to right: {size:,} parameters, {self._kept['ar'][2]['seconds'] / 60:.1f} minutes of one core"
+            notes = self._kept["ar"][2]
+            core = "one core" if notes.get("device", "cpu") == "cpu" else notes["device"]
+            best = (
+                f", best on the validation text at step {b['step']} of {notes['steps']}"
+                if (b := notes.get("best"))
+                else ""
             )
+            out.append(f"left to right: {size:,} parameters, {notes['seconds'] / 60:.1f} minutes of {core}{best}")
         return "; ".join(out)
 
     def keep(self, name: str, make: Any) -> Any:
@@ -156,25 +162,29 @@ def line_1(bench: Bench) -> tuple[list[str], Rows]:
 
 
 def line_2(bench: Bench) -> tuple[list[str], Rows]:
-    """Likelihood of held-out Shakespeare, bits a character."""
-    model = bench.english
-    data = model.modality.dataset(bench.data / "shakespeare_test.txt", stride=64)
-    rows_ = torch.linspace(0, len(data) - 1, 256).long()
-    masked = (
-        sum(float(exact_count_bound(model.denoiser, data.batch(r), 32).sum()) for r in rows_.split(32))
-        / 256
-        / data.length
-    )
-    masked /= math.log(2)
-    left = text_ar.bits(bench.ar, data)
-    return (
-        ["model", "bits a character", "over AR"],
-        [
-            ["left to right", left, 0.0],
-            ["masked (exact-count bound)", masked, masked / left - 1],
-            ["judge (6-gram)", bench_judge(bench), ""],
-        ],
-    )
+    """Likelihood of held-out text, bits a character; over AR: above the left-to-right model of the same text."""
+    rows: Rows = []
+    for text, pairs in (
+        (
+            "shakespeare_test.txt",
+            (("shakespeare", bench.asked.english), ("shakespeare, blocks of 4", bench.asked.blocks)),
+        ),
+        ("wiki27_test.txt", (("27-letter wikipedia", bench.asked.wiki),)),
+    ):
+        peer = bench.work / ("ar-wiki.safetensors" if text.startswith("wiki") else "ar.safetensors")
+        for name, folder in pairs:
+            if folder is None:
+                continue
+            model = suffuse.load(folder)
+            data = model.modality.dataset(bench.data / text, stride=64)
+            picked = torch.linspace(0, len(data) - 1, 256).long()
+            left = text_ar.bits(text_ar.load(peer)[0], data)
+            nats = sum(float(exact_count_bound(model.denoiser, data.batch(r), 32).sum()) for r in picked.split(32))
+            masked = nats / 256 / data.length / math.log(2)
+            rows.append([f"{name}: left to right", left, ""])
+            rows.append([f"{name}: masked (exact-count bound)", masked, masked / left - 1])
+    rows.append(["judge (6-gram), on the training text, which it has not seen", bench_judge(bench), ""])
+    return ["model", "bits a character", "over AR"], rows
 
 
 def bench_judge(bench: Bench) -> float:
@@ -203,6 +213,59 @@ def line_3(bench: Bench) -> tuple[list[str], Rows]:
                 [f"masked, entropy-bounded {gamma}, temperature {temperature}", length / calls, *figures(bench, texts)]
             )
     return ["sampler", "tokens a call", *HEAD], rows
+
+
+def line_5(bench: Bench) -> tuple[list[str], Rows]:
+    """Diversity at matched judge cross-entropy: 96 texts of 128 characters, the masked model's temperature chosen so that its
+    cross-entropy is that of the left-to-right model at temperature 1."""
+    n, vocabulary = bench.asked.samples, bench.english.modality.vocabulary
+    out = bench.ar.generate(n, 128, 1.0, seed=3).numpy()
+    left = figures(bench, [vocabulary.decode(r) for r in out])
+    rows: Rows = [["real", "", *figures(bench, bench.windows("shakespeare_train.txt", n, 128))]]
+    rows.append(["left to right", 1.0, *left])
+    low, high = 0.6, 1.1
+    for _ in range(5):
+        middle = (low + high) / 2
+        found = figures(bench, bench.english.sample(n, steps=64, temperature=middle, seed=3))
+        low, high = (middle, high) if found[0] < left[0] else (low, middle)
+    rows.append(["masked, 64 calls", middle, *found])
+    return ["texts", "temperature", *HEAD], rows
+
+
+def line_7(bench: Bench) -> tuple[list[str], Rows]:
+    """Control by source, 60 texts a label: the share that a judge gives to the label asked for, and distinct-3 of words."""
+    model = suffuse.load(bench.asked.sources)
+    labels = ("shakespeare", "fairy", "wikipedia")
+    texts: dict[str, dict[str, list[str]]] = {}
+    for part in ("train", "test"):
+        found = [json.loads(line) for line in (bench.data / f"sources_{part}.jsonl").read_text().splitlines()]
+        texts[part] = {label: [r["text"] for r in found if r["label"] == label] for label in labels}
+    judges = {
+        label: KneserNey(texts["train"][label][::2]) for label in labels
+    }  # every second window: they overlap by half
+
+    def right(asked: list[str], made: list[str]) -> float:
+        guess = [min(labels, key=lambda label: judges[label].bits([text])) for text in made]
+        return sum(a == g for a, g in zip(asked, guess, strict=True)) / len(asked)
+
+    real = [(label, text) for label in labels for text in texts["test"][label][:60]]
+    asked = [label for label, _ in real]
+    rows: Rows = [["real, unseen", "", right(asked, [t for _, t in real]), distinct([words(t) for _, t in real], 3)]]
+    for guidance in (1.0, 2.0, 3.0):
+        made = model.sample(len(asked), [{"label": label} for label in asked], steps=64, guidance=guidance, seed=4)
+        rows.append(["masked, 64 calls", guidance, right(asked, made), distinct([words(t) for t in made], 3)])
+    return ["texts", "guidance", "right source", "distinct-3"], rows
+
+
+def line_8c(bench: Bench) -> tuple[list[str], Rows]:
+    """Distilled for few calls, beside its teacher, at temperature 1."""
+    n, student = bench.asked.samples, suffuse.load(bench.asked.distilled)
+    rows: Rows = [["real", "", *figures(bench, bench.windows("shakespeare_train.txt", n, 128))]]
+    for steps in (8, 16, 32, 64):
+        rows.append([f"teacher, {steps} calls", steps, *figures(bench, bench.english.sample(n, steps=steps, seed=2))])
+    for steps in (4, 8, 16, 32):
+        rows.append([f"student, {steps} calls", steps, *figures(bench, student.sample(n, steps=steps, seed=2))])
+    return ["sampler", "calls", *HEAD], rows
 
 
 def counted(bench: Bench, n: int, path: Any, **asked: Any) -> tuple[list[str], float]:
@@ -335,10 +398,13 @@ LINES = {
     "2": line_2,
     "3": line_3,
     "4": line_4,
+    "5": line_5,
     "6": line_6,
     "6b": line_6b,
     "8": line_8,
+    "7": line_7,
     "8b": line_8b,
+    "8c": line_8c,
     "9": line_9,
 }
 
@@ -369,6 +435,10 @@ def main() -> None:
     parser.add_argument("--lines", default=",".join(LINES))
     parser.add_argument("--english", default="shakespeare")
     parser.add_argument("--tang", default="tang")
+    parser.add_argument("--wiki", help="line 2: a model of wiki27_train.txt, with WORK/ar-wiki.safetensors beside")
+    parser.add_argument("--blocks", help="line 2: a block-diffusion model of shakespeare_train.txt")
+    parser.add_argument("--sources", help="line 7: a model of sources_train.jsonl")
+    parser.add_argument("--distilled", help="line 8c: the distilled --english")
     parser.add_argument(
         "--minutes", type=float, default=12, help="training of the left-to-right peer, as the masked model's"
     )

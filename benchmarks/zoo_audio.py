@@ -48,11 +48,18 @@ MODELS: dict[str, dict[str, Any]] = {
 }
 
 
-def train(name: str, work: Path, minutes: float) -> None:
+RECIPE = {"optimiser": "muon", "learning_rate": 3e-3, "compile": False, "channels_last": False}
+BATCH = {"spoken-digits": 64, "kathleen": 32}
+
+
+def train(name: str, work: Path, minutes: float, device: str | None = None) -> None:
     """The recipe; a killed run goes on where it stopped."""
     spec = MODELS[name]
     folder, target = work / spec["folder"] / "train", work / f"{name}-model"
-    model = suffuse.train(folder, "audio", minutes=minutes, output=target, resume=True, read=spec["read"], tell=print)
+    model = suffuse.train(
+        folder, "audio", minutes=minutes, output=target, resume=True, read=spec["read"], tell=print, device=device,
+        batch=BATCH[name], **RECIPE,
+    )  # fmt: skip
     print(name, model.notes["steps"], "steps", model.notes["seconds"], "seconds")
 
 
@@ -63,9 +70,8 @@ def pack(name: str, work: Path, settings: dict[str, Any]) -> None:
     model.settings |= settings
     quality, rows = figures(name, spec)
     model.notes |= {"title": name, "data": spec["data"], "licence": spec["licence"], "quality": quality}
-    words = " ".join(f"--{k} {str(v).lower()}" for k, v in spec["read"].items())
-    minutes = model.notes["recipe"]["minutes"]
-    command = f"suffuse train {spec['folder']}/train -o {name} --modality audio --minutes {minutes:g} {words}"
+    minutes, device = model.notes["recipe"]["minutes"], " --device cuda" if "accelerator" in model.notes else ""
+    command = f"python benchmarks/zoo_audio.py train {name} --work runs/audio --minutes {minutes:g}{device}"
     recipe = {"command": command, "data": "python benchmarks/audio.py prepare", "recipe": model.notes["recipe"]}
     size = sum(p.numel() for p in model.denoiser.parameters())
     card = f"""# {name}
@@ -127,11 +133,12 @@ def main() -> None:
     parser.add_argument("model", choices=list(MODELS))
     parser.add_argument("--work", type=Path, default=Path("runs/audio"))
     parser.add_argument("--minutes", type=float, default=12.0)
+    parser.add_argument("--device", help="train: cpu, cuda or mps (default: the best at hand)")
     parser.add_argument("--steps", type=int, help="pack: calls by default")
     parser.add_argument("--guidance", type=float, help="pack: guidance by default")
     a = parser.parse_args()
     if a.what == "train":
-        train(a.model, a.work, a.minutes)
+        train(a.model, a.work, a.minutes, a.device)
     else:
         pack(a.model, a.work, {k: getattr(a, k) for k in ("steps", "guidance") if getattr(a, k) is not None})
 

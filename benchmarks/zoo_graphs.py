@@ -27,27 +27,34 @@ MODELS: dict[str, dict[str, Any]] = {
     "qm9": {
         "modality": "molecules",
         "read": {"properties": "dipole,gap,logp", "width": 128, "edge_width": 48, "layers": 5},
-        "batch": 96,
+        "batch": 512,
         "data": f"{QM9}; 100,000 molecules, dipole in Debye, gap in Hartree, logP by RDKit",
         "licence": QM9_LICENCE,
     },
     "qm9-3d": {
         "modality": "molecules",
         "read": {"coordinates": True, "width": 96, "edge_width": 40, "layers": 5, "sets": 16},
-        "tasks": {"place": 0.8, "generate": 0.2},
-        "batch": 32,
+        "tasks": {"place": 0.4, "generate": 0.6},
+        "batch": 128,
         "data": f"{QM9}; 37,884 molecules with hydrogens and coordinates in Angstrom",
         "licence": QM9_LICENCE,
     },
     "tissue": {
         "modality": "graphs",
         "read": graph_sets.SETS["tissue"]["read"],
-        "batch": 8,
+        "batch": 32,
         "data": "cell graphs with low and high TLS content of ConStruct (Madeira et al. 2024), 256 for training",
         "licence": "MIT, https://github.com/manuelmlmadeira/ConStruct",
     },
 }
-RECIPE = {"learning_rate": 1.5e-3, "decay": 0.9, "compile": False, "preview_every": 0, "average": 0.04}
+RECIPE = {
+    "optimiser": "muon",
+    "learning_rate": 3e-3,
+    "decay": 0.9,
+    "compile": False,
+    "preview_every": 0,
+    "average": 0.04,
+}
 
 
 def source(name: str, asked: argparse.Namespace) -> Any:
@@ -69,6 +76,7 @@ def train(name: str, asked: argparse.Namespace) -> None:
         batch=about["batch"],
         read=about["read"],
         tell=lambda line: print(line, flush=True),
+        device=asked.device,
         **RECIPE,
     )
 
@@ -77,6 +85,7 @@ def pack(name: str, asked: argparse.Namespace) -> None:
     """Copy the model with 16-bit weights, its card, its recipe and a few real samples that it has not seen."""
     model = suffuse.load(asked.model or asked.work / "zoo" / name)
     about, folder = MODELS[name], ZOO / name
+    model.settings |= model.modality.defaults()["sampling"]
     if set(model.notes["recipe"].get("tasks") or ()) == {"place"}:
         model.modality.config["only"] = "place"
     model.notes |= {"data": about["data"], "licence": about["licence"]}
@@ -85,6 +94,7 @@ def pack(name: str, asked: argparse.Namespace) -> None:
     if "stages" in model.notes:
         recipe["stages"] = model.notes["stages"]  # what was done by hand; the command does the like in one go
     recipe["command"] = f"python benchmarks/zoo_graphs.py train {name} --minutes {recipe['minutes']:g}"
+    recipe["command"] += " --device cuda" if "accelerator" in model.notes else ""
     (folder / "recipe.json").write_text(json.dumps(recipe, indent=1) + "\n")
     samples = folder / "samples"
     samples.mkdir(exist_ok=True)
@@ -110,6 +120,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--work", type=Path, default=Path("runs"))
     parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--device", help="train: cpu, cuda or mps (default: the best at hand)")
     parser.add_argument("--model", type=Path, help="pack this folder instead of the one that `train` wrote")
     asked = parser.parse_args()
     for name in asked.names:

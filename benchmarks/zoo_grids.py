@@ -75,15 +75,18 @@ MODELS: dict[str, dict[str, Any]] = {
 }
 
 
-RECIPE = {"precision": "bf16", "compile": False, "channels_last": False}
+RECIPE = {"optimiser": "muon", "learning_rate": 3e-3, "precision": "bf16", "compile": False, "channels_last": False}
+BATCH = {"sprites": 64, "moving-digits": 64, "solids": 64, "hippocampus": 32}
 
 
-def command(name: str, minutes: float) -> str:
+def command(name: str, notes: dict[str, Any]) -> str:
     """The command that makes a model."""
-    return f"python benchmarks/zoo_grids.py all {name} --data DATA --work runs --minutes {minutes:g}"
+    device = " --device cuda" if "accelerator" in notes else ""
+    minutes = notes["recipe"]["minutes"]
+    return f"python benchmarks/zoo_grids.py all {name} --data DATA --work runs --minutes {minutes:g}{device}"
 
 
-def train(name: str, data: Path, work: Path, minutes: float) -> None:
+def train(name: str, data: Path, work: Path, minutes: float, device: str | None = None) -> None:
     """`suffuse train` with the settings above; goes on where an interrupted run stopped."""
     told = MODELS[name]
     source = told["source"] if told["source"] == "solids" else data / told["source"]
@@ -101,7 +104,9 @@ def train(name: str, data: Path, work: Path, minutes: float) -> None:
         resume=resume,
         read=told["read"],
         tell=print,
+        device=device,
         **RECIPE,
+        **({"batch": BATCH[name]} if name in BATCH else {}),
     )
 
 
@@ -174,6 +179,7 @@ def pack(name: str, data: Path, work: Path) -> None:
     told = MODELS[name]
     model = suffuse.load(work / name)
     torch.manual_seed(0)
+    model.settings |= model.modality.defaults()["sampling"]
     figures = model.evaluate(held_out(name, model, data))
     model.notes |= {
         "data": told["data"],
@@ -182,7 +188,7 @@ def pack(name: str, data: Path, work: Path) -> None:
     }
     if told["modality"] == "scans":
         model.notes["use"] = "research and teaching only; everything it makes is synthetic and not for clinical use"
-    model.notes["command"] = command(name, model.notes["recipe"]["minutes"])
+    model.notes["command"] = command(name, model.notes)
     folder = ZOO / name
     model.save(folder, half=True)
     (folder / "recipe.json").write_text(
@@ -203,10 +209,11 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--work", type=Path, default=Path("runs"))
     parser.add_argument("--minutes", type=float, default=None)
+    parser.add_argument("--device", help="train: cpu, cuda or mps (default: the best at hand)")
     a = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
     if a.what != "pack":
-        train(a.name, a.data, a.work, a.minutes or MODELS[a.name]["minutes"])
+        train(a.name, a.data, a.work, a.minutes or MODELS[a.name]["minutes"], a.device)
     if a.what != "train":
         pack(a.name, a.data, a.work)
 

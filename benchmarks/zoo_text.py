@@ -73,7 +73,8 @@ def pack(name: str, work: Path, samples: int) -> None:
     target = ZOO / name
     (target / "samples").mkdir(parents=True, exist_ok=True)
     minutes, device = model.notes["recipe"]["minutes"], " --device cuda" if "accelerator" in model.notes else ""
-    command = f"python benchmarks/zoo_text.py train {name} --minutes {minutes:g}{device} && python benchmarks/zoo_text.py pack {name}"
+    script = "python benchmarks/zoo_text.py"
+    command = f"{script} train {name} --minutes {minutes:g}{device} && {script} pack {name}"
     card = write(model, name, spec, command, head, rows)
     model.save(target, half=True, card=card)
     recipe = {"command": command, "modality": "text", "read": spec["read"], "recipe": model.notes["recipe"]}

@@ -13,7 +13,7 @@ from suffuse.demo.report import Report
 
 INTRO = (
     "Small models, each of which generates, classifies, completes, restores and edits: <code>digits</code> (MNIST, "
-    "CC BY-SA 3.0), <code>fashion</code> (Fashion-MNIST, MIT). Real pictures "
+    "CC BY-SA 3.0), <code>fashion</code> (Fashion-MNIST, MIT), <code>emoji</code> (Noto Emoji, Apache-2.0). Real pictures "
     "are from the test parts of these sets. A judge is a separate frozen classifier that ships; Frechet distances are in "
     "its features."
 )

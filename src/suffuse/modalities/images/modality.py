@@ -15,7 +15,7 @@ from suffuse.diffusion.schedule import Cosine
 from suffuse.diffusion.state import Batch, Start, Task
 from suffuse.errors import AskError, DataError
 from suffuse.modalities.contract import Modality
-from suffuse.modalities.grids import GridNetwork, grid_start, unit_range
+from suffuse.modalities.grids import SAMPLING, GridNetwork, grid_start, unit_range
 from suffuse.modalities.images import asking, dataset, quality, verbs, writing
 from suffuse.modalities.images import captions as words
 from suffuse.modalities.images.dataset import ImageData
@@ -176,8 +176,7 @@ class Images(Modality):
         return grid_start(task, batch, random, step, grids=["image"], conditions=self.conditions)
 
     def defaults(self) -> dict[str, Any]:
-        solver = {"grid": "rho3", "solver": "deis2", "stochasticity": 0.0}
-        sampling = {"steps": 10, "guidance": 2.0 if self.conditions else 1.0, "interval": [0.1, 0.7], **solver}
+        sampling = {**SAMPLING, "guidance": 2.0 if self.conditions else 1.0, "interval": [0.1, 0.7]}
         return {"batch": 64, "optimiser": "muon", "learning_rate": 4e-3, "sampling": sampling}
 
     # -- asking -------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from suffuse.diffusion.process import Categorical, Joint
 from suffuse.diffusion.random import Random
 from suffuse.diffusion.state import Batch, Start, Task
 from suffuse.errors import AskError, DataError
-from suffuse.modalities.grids import grid_start
+from suffuse.modalities.grids import SAMPLING, grid_start
 from suffuse.modalities.labelled import LabelledGrid
 from suffuse.modalities.scans import verbs as sugar
 from suffuse.modalities.scans.prepare import Place, choose_grid, choose_rule, to_grid, turn
@@ -237,7 +237,7 @@ class Scans(LabelledGrid):
             "batch": 32 if len(self.config["grid"]) == 2 else 8,
             "learning_rate": 3e-3,
             "optimiser": "muon",
-            "sampling": {"steps": 12},
+            "sampling": dict(SAMPLING),
         }
 
     # -- asking ------------------------------------------------------------------------------------------------------

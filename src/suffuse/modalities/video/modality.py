@@ -15,7 +15,7 @@ from suffuse.diffusion.random import Random
 from suffuse.diffusion.state import Batch, Start, Task
 from suffuse.errors import AskError, DataError
 from suffuse.files import check_memory
-from suffuse.modalities.grids import GridNetwork, grid_start
+from suffuse.modalities.grids import SAMPLING, GridNetwork, grid_start
 from suffuse.modalities.labelled import LabelledGrid, Rows, learn_scale
 from suffuse.modalities.video import verbs as sugar
 from suffuse.modalities.video.files import CONTAINERS, MOVING, Clip, as_clips, read_clip, write_clip
@@ -194,7 +194,7 @@ class Video(LabelledGrid):
         return start
 
     def defaults(self) -> dict[str, Any]:
-        return {"batch": 8, "learning_rate": 3e-3, "optimiser": "muon", "sampling": {"steps": 12}}
+        return {"batch": 8, "learning_rate": 3e-3, "optimiser": "muon", "sampling": dict(SAMPLING)}
 
     # -- asking ------------------------------------------------------------------------------------------------------
     def request(
