@@ -101,8 +101,8 @@ class Model:
 
         steps: network calls at most (default: the model's own). guidance: classifier-free weight on given conditions, 1 is off;
         interval: the levels between which it works. solver, grid, stochasticity: how the levels come down (default: the model's
-        own). seed, start: sample k is the same whatever the batch: `sample(1, start=7)` equals `sample(64)[7]`. Further keywords are
-        the modality's. Raises `AskError`.
+        own). seed, start: sample k is the same whatever the batch: `sample(1, start=7)` equals `sample(64)[7]`. Further
+        keywords are the modality's. Raises `AskError`.
         """
         check_counts(n=n, batch=batch)
         task = self.modality.request(n, given, index=self._index(n, start), **asked)

@@ -51,4 +51,11 @@ def rho3(schedule: Schedule, steps: int, top: float = 1.0) -> Tensor:
     return karras(schedule, steps, top, rho=3.0, low=0.01, high=80.0)
 
 
-GRIDS = {"uniform": uniform, "trailing": trailing, "quadratic": quadratic, "karras": karras, "log_snr": log_snr, "rho3": rho3}
+GRIDS = {
+    "uniform": uniform,
+    "trailing": trailing,
+    "quadratic": quadratic,
+    "karras": karras,
+    "log_snr": log_snr,
+    "rho3": rho3,
+}

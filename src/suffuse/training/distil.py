@@ -11,6 +11,7 @@ from suffuse.diffusion.guidance import ClassifierFree
 from suffuse.diffusion.objectives.few_step import flow_map_loss, follow, question, segments
 from suffuse.diffusion.process import Joint, full_levels
 from suffuse.diffusion.random import Random
+from suffuse.diffusion.schedule import Linear
 from suffuse.diffusion.state import Batch, Start, Task
 from suffuse.errors import AskError
 from suffuse.modalities.contract import is_dataset
@@ -26,13 +27,19 @@ class FlowMapObjective:
     """The loss of a student on a frozen teacher's trajectories, in the form the trainer takes.
 
     teacher: the model's denoiser. calls: for each of these, two segments of each trajectory are learnt a step. points: the
-    teacher's calls a trajectory. guidance: folded into the student where it is not 1.
+    teacher's calls a trajectory, on the model's own grid and with its own solver. guidance: folded into the student where it
+    is not 1.
     """
 
-    def __init__(self, model: Any, calls: tuple[int, ...], points: int, guidance: float, solver: str = "dpmpp2m"):
+    def __init__(self, model: Any, calls: tuple[int, ...], points: int, guidance: float):
         self.modality, self.joint = model.modality, model.joint
         self.teacher = copy.deepcopy(model.denoiser).eval().requires_grad_(False)
-        self.calls, self.points, self.guidance, self.solver = calls, points, guidance, solver
+        self.calls, self.points, self.guidance, self.solver = (
+            calls,
+            points,
+            guidance,
+            model.settings.get("solver", "dpmpp2m"),
+        )
         self.grid, self.interval = model.settings["grid"], tuple(model.settings.get("interval", (0.0, 1.0)))
 
     def __call__(
@@ -54,6 +61,13 @@ class FlowMapObjective:
         draws = Random((random.seed + 0x5DEECE66D * (step + 1)) % 2**64)
         path = follow(teacher, joint, task, self.modality.path(self.points, self.grid), self.solver, draws)
         return flow_map_loss(student, joint, task, path, segments(self.calls, len(path), step))
+
+
+def visited(model: Any, calls: tuple[int, ...], points: int) -> dict[str, dict[str, list[float]]]:
+    """The clock times that each number of calls was taught to stop at: every few of the teacher's."""
+    lead = next((p.schedule for _, p in model.joint.items() if not p.categorical), Linear())
+    times = model.modality.path(points, model.settings["grid"]).clock(lead, 1.0).tolist()
+    return {str(count): {"grid": times[:: points // count], "solver": "ddim"} for count in calls}
 
 
 def conditions(joint: Joint, main: str, task: Task) -> list[str]:
@@ -119,12 +133,19 @@ def distill(
         model.modality, data, student, plan, place, objective=objective, resume=resume, progress=progress, tell=tell
     )
     outcome = trainer.run()
-    kept = {k: v for k, v in model.settings.items() if k != "tuned"}
+    kept = {**model.settings, "tuned": visited(model, calls, points)}
     default = 2 if 2 in calls else min(calls)
     made = type(model)(
         model.modality,
         student,
-        {**kept, "steps": default, "guidance": 1.0, "stochasticity": 0.0, "solver": "ddim"},
+        {
+            **kept,
+            "steps": default,
+            "guidance": 1.0,
+            "stochasticity": 0.0,
+            "solver": "ddim",
+            "tuned": visited(model, calls, points),
+        },
         {
             **model.notes,
             "distilled": {
