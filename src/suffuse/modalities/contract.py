@@ -15,6 +15,9 @@ from suffuse.diffusion.random import Random
 from suffuse.diffusion.state import Batch, Start, Task
 from suffuse.errors import AskError
 
+SAMPLING = {"steps": 10, "grid": "rho3", "solver": "deis2", "stochasticity": 0.0}
+"""How pictures, clips, shapes, scans and spoken words are drawn: measured room by room (docs/sampling.md)."""
+
 
 class Dataset(Protocol):
     """Clean examples at random access. `batch` collates and may pad."""

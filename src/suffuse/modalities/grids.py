@@ -18,9 +18,6 @@ from suffuse.networks.layers import LevelEmbedding, TransformerBlock
 
 Fields = dict[str, Tensor]
 
-SAMPLING = {"steps": 10, "grid": "rho3", "solver": "deis2", "stochasticity": 0.0}
-"""How samples on grids are drawn: measured on pictures, then on clips, shapes and scans (docs/sampling.md)."""
-
 
 class TextEncoder(nn.Module):
     """A small transformer over caption tokens: (B, L) int64 in 0..K (K is the null token) -> (B, L, width)."""

@@ -17,7 +17,7 @@ from suffuse.modalities.audio import asking, levels, reading, waves
 from suffuse.modalities.audio.data import Clips, measure
 from suffuse.modalities.audio.reading import Clip
 from suffuse.modalities.audio.stft import Spectral
-from suffuse.modalities.contract import Modality
+from suffuse.modalities.contract import SAMPLING, Modality
 
 SILENCE = 10 ** (-50 / 20)
 """Whole clips are cut after their last frame that is louder than this, as a share of the loudest frame."""
@@ -167,8 +167,9 @@ class Audio(Modality):
         return levels.start(self, task, batch, random, step)
 
     def defaults(self) -> dict[str, Any]:
-        steps = 16 if self.classes else 4
-        return {"batch": 16, "learning_rate": 2e-3, "sampling": {"steps": steps, "solver": "ddim"}}
+        drawn = {**SAMPLING, "guidance": 2.0}
+        sampling = drawn if self.classes else {"steps": 4, "solver": "ddim"}
+        return {"batch": 32, "learning_rate": 3e-3, "optimiser": "muon", "sampling": sampling}
 
     # -- asking -------------------------------------------------------------------------------------------------
     def request(self, n: int, given: Any = None, *, index: Tensor, **asked: Any) -> Task:

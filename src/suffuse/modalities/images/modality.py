@@ -14,8 +14,8 @@ from suffuse.diffusion.random import Random
 from suffuse.diffusion.schedule import Cosine
 from suffuse.diffusion.state import Batch, Start, Task
 from suffuse.errors import AskError, DataError
-from suffuse.modalities.contract import Modality
-from suffuse.modalities.grids import SAMPLING, GridNetwork, grid_start, unit_range
+from suffuse.modalities.contract import SAMPLING, Modality
+from suffuse.modalities.grids import GridNetwork, grid_start, unit_range
 from suffuse.modalities.images import asking, dataset, quality, verbs, writing
 from suffuse.modalities.images import captions as words
 from suffuse.modalities.images.dataset import ImageData

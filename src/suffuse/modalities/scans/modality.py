@@ -15,7 +15,8 @@ from suffuse.diffusion.process import Categorical, Joint
 from suffuse.diffusion.random import Random
 from suffuse.diffusion.state import Batch, Start, Task
 from suffuse.errors import AskError, DataError
-from suffuse.modalities.grids import SAMPLING, grid_start
+from suffuse.modalities.contract import SAMPLING
+from suffuse.modalities.grids import grid_start
 from suffuse.modalities.labelled import LabelledGrid
 from suffuse.modalities.scans import verbs as sugar
 from suffuse.modalities.scans.prepare import Place, choose_grid, choose_rule, to_grid, turn

@@ -16,7 +16,8 @@ from suffuse.diffusion.random import Random
 from suffuse.diffusion.state import Batch, Start, Task
 from suffuse.errors import AskError, DataError
 from suffuse.files import check_memory
-from suffuse.modalities.grids import SAMPLING, GridNetwork
+from suffuse.modalities.contract import SAMPLING
+from suffuse.modalities.grids import GridNetwork
 from suffuse.modalities.labelled import LabelledGrid, Rows, learn_scale
 from suffuse.modalities.shapes import verbs as sugar
 from suffuse.modalities.shapes.files import MESHES, Shape, read_grids, read_shape, write_shape

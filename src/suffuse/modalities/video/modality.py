@@ -15,7 +15,8 @@ from suffuse.diffusion.random import Random
 from suffuse.diffusion.state import Batch, Start, Task
 from suffuse.errors import AskError, DataError
 from suffuse.files import check_memory
-from suffuse.modalities.grids import SAMPLING, GridNetwork, grid_start
+from suffuse.modalities.contract import SAMPLING
+from suffuse.modalities.grids import GridNetwork, grid_start
 from suffuse.modalities.labelled import LabelledGrid, Rows, learn_scale
 from suffuse.modalities.video import verbs as sugar
 from suffuse.modalities.video.files import CONTAINERS, MOVING, Clip, as_clips, read_clip, write_clip
