@@ -37,7 +37,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "kathleen": {
         "folder": "kathleen",
         "read": {"width": 168, "depth": 5, "rank": 36, "taps": 3, "patch": 2},
-        "data": "Kathleen's recordings of 600 CMU Arctic sentences",
+        "data": "Kathleen's recordings of CMU Arctic sentences; these weights saw 170 of the 600 for training",
         "licence": "CC0 1.0, https://github.com/rhasspy/dataset-voice-kathleen",
         "title": "One voice at 16 kHz: speech from mel spectrograms, gaps, bandwidth",
         "example": "model.vocode((samples, rate), steps=4)",
