@@ -72,14 +72,14 @@ def by_class(report: Report, model: Any, folder: Path, real: list[Any]) -> None:
     pictures, found, truth = {}, {}, {}
     with report.watch(model) as seen:
         for kind in ("low", "high"):
-            graphs = model.sample(4, given={"tls": kind}, steps=16, guidance=1.5)
+            graphs = model.sample(4, given={"tls": kind}, steps=10, guidance=1.5)
             pictures[f"{kind} TLS content"] = model.modality.show(graphs, folder / f"{kind}.svg")
             found[f"share of B cells, {kind}"] = share(graphs, "B")
             truth[f"share of B cells, {kind}"] = share([g for g in real if g.graph["tls"] == kind], "B")
     report.item(
         "Generate by class",
         "Tissue with a low and a high content of lymphoid structures",
-        'model.sample(4, given={"tls": "high"}, steps=16, guidance=1.5)',
+        'model.sample(4, given={"tls": "high"}, steps=10, guidance=1.5)',
         pictures,
         seen.calls,
         seen.seconds,
