@@ -464,7 +464,9 @@ def main() -> None:
             results = (json.loads(kept.read_text()) if kept.exists() else {}) | {line: results[line]}
             kept.write_text(json.dumps(results))
         print(json.dumps(results[line]["rows"], ensure_ascii=False), flush=True)
-    write(asked.output, results, "python benchmarks/text.py --work WORK")
+    models = {k: getattr(asked, k) for k in ("english", "tang", "wiki", "blocks", "sources", "distilled")}
+    options = "".join(f" --{k} {Path(v).name}" for k, v in models.items() if v)
+    write(asked.output, results, f"python benchmarks/text.py --work WORK --samples {asked.samples}{options}")
 
 
 if __name__ == "__main__":
