@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import networkx as nx
+from tables import training_time
 
 import suffuse
 from suffuse.metrics.graphs import graph_distances, ratio, valid_unique_novel
@@ -123,8 +124,8 @@ def report(
     lines = [f"# Graphs: {name}", "", f"`python benchmarks/graphs.py {' '.join(sys.argv[1:])}`", ""]
     recipe = model.notes.get("recipe", {})
     lines += [
-        f"{count} graphs against the test split; one seed. Trained for {recipe.get('minutes')} CPU minutes on one thread of a "
-        f"shared machine ({model.notes.get('steps')} steps of {recipe.get('batch')}, "
+        f"{count} graphs against the test split; one seed. Trained for {training_time(model.notes)} "
+        f"({model.notes.get('steps')} steps of {recipe.get('batch')}, "
         f"{sum(p.numel() for p in model.denoiser.parameters()):,} parameters). "
         "`ratio` is the mean over degree, clustering, orbit and spectrum of the distance to that of the training split "
         "(SPECTRE's also has a wavelet term, which is left out here).",

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from tables import training_time
 
 import suffuse
 from suffuse.metrics.molecules import canonical, descriptor_values, shares
@@ -66,8 +67,8 @@ def about(model: suffuse.Model) -> str:
     recipe = model.notes.get("recipe", {})
     size = sum(p.numel() for p in model.denoiser.parameters())
     return (
-        f"One seed; trained for {model.notes.get('minutes', recipe.get('minutes'))} CPU minutes on a thread of a shared machine "
-        f"({model.notes.get('steps')} steps of {recipe.get('batch')}, {size:,} parameters). No correction of any kind."
+        f"One seed; trained for {training_time(model.notes)} ({model.notes.get('steps')} steps of {recipe.get('batch')}, "
+        f"{size:,} parameters). No correction of any kind."
     )
 
 
