@@ -48,7 +48,7 @@ MODELS: dict[str, dict[str, Any]] = {
 }
 
 
-RECIPE = {"optimiser": "muon", "learning_rate": 3e-3, "compile": False, "channels_last": False}
+RECIPE = {"compile": False, "channels_last": False}
 BATCH = {"spoken-digits": 64, "kathleen": 32}
 
 

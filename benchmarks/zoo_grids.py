@@ -75,7 +75,7 @@ MODELS: dict[str, dict[str, Any]] = {
 }
 
 
-RECIPE = {"optimiser": "muon", "learning_rate": 3e-3, "precision": "bf16", "compile": False, "channels_last": False}
+RECIPE = {"precision": "bf16", "compile": False, "channels_last": False}
 BATCH = {"sprites": 64, "moving-digits": 64, "solids": 64, "hippocampus": 32}
 
 

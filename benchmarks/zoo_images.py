@@ -20,6 +20,7 @@ import torch
 from tables import training_time
 
 import suffuse
+from suffuse.modalities import contract
 from suffuse.storage import ZOO
 
 FASHION = ["T-shirt", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
@@ -54,9 +55,7 @@ RECIPE = {
     "compile": False,
     "channels_last": False,
 }
-SAMPLING = {
-    "steps": 10, "guidance": 3.0, "interval": [0.1, 0.7], "grid": "rho3", "solver": "deis2", "stochasticity": 0.0,
-}  # fmt: skip
+SAMPLING = {**contract.SAMPLING, "guidance": 3.0, "interval": [0.1, 0.7]}
 
 
 def source(name: str, data: Path, work: Path, part: str) -> Path:

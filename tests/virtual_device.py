@@ -55,17 +55,15 @@ def _dispatch(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     out = func(*here[0], **here[1])
     if not stays:
         return out
-    fresh = name.startswith(("aten.detach", "aten.alias"))
-    return tree_map(
-        lambda v: (
-            v
-            if isinstance(v, Far) or not isinstance(v, torch.Tensor)
-            else known.get(id(v), Far(v))
-            if not fresh
-            else Far(v)
-        ),
-        out,
-    )
+    if name.startswith(("aten.detach", "aten.alias")):
+        known = {}
+
+    def carry(value: Any) -> Any:
+        if isinstance(value, Far) or not isinstance(value, torch.Tensor):
+            return value
+        return known.get(id(value)) if id(value) in known else Far(value)
+
+    return tree_map(carry, out)
 
 
 class _Mode(TorchDispatchMode):
