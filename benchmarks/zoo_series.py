@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from series import TEST_MONTHS, beijing
+from series_data import TEST_MONTHS, beijing
 
 import suffuse
 from suffuse.files import write_json, write_text

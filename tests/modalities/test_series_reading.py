@@ -180,3 +180,6 @@ def test_seasons_follow_from_dates():
     assert scaling.natural_seasons(3600, True) == [24, 168] and scaling.natural_seasons(86400, True) == [7]
     assert scaling.natural_seasons(3600, False) == [] and scaling.natural_seasons(7 * 86400, True) == [52]
     assert scaling.periods(3600.0, True, [24], 1e8)[:2] == [86400.0, 7 * 86400.0]
+    year = 365.2425 * 86400
+    assert year not in scaling.periods(3600.0, True, [24], 4 * year), "four years would teach dates, not seasons"
+    assert year in scaling.periods(86400.0, True, [7], 20 * year)

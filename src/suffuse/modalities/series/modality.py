@@ -120,7 +120,8 @@ class Series(Modality):
     def defaults(self) -> dict[str, Any]:
         return {
             "batch": 16 if len(self.config["nodes"]) > 4 else 64,
-            "learning_rate": 2e-3,
+            "optimiser": "muon",
+            "learning_rate": 4e-3,
             "sampling": {"steps": 8, "grid": "series"},
         }
 
@@ -175,7 +176,7 @@ class Series(Modality):
             found.append(frames.long_frame(clock[k][keep], value[:, keep], "", self.config))
         return found
 
-    def write(self, samples: Sequence[Any], path: Path) -> list[Path]:
+    def write(self, samples: Sequence[Any], path: Path, first: int = 0) -> list[Path]:
         """One table, CSV or Parquet by its suffix (a folder gets samples.csv), with a column `sample`."""
         return frames.write(samples, Path(path))
 

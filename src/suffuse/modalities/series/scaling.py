@@ -90,14 +90,14 @@ def of_record(scaling: dict[str, Any], id: str, values: np.ndarray) -> tuple[np.
 
 
 def periods(step: float, dates: bool, seasons: list[int], span: float) -> list[float]:
-    """Periods of the calendar features in units of time: day, week, year where the step is fine enough and the data long
-    enough to show them, or the season asked for."""
+    """Periods of the calendar features in units of time: day, week, year where the step is fine enough and the data hold at
+    least ten of them (fewer would let a network learn dates by heart), or the season asked for."""
     if not dates:
         return [s * step for s in seasons]
     found = [
         p
         for p, finest in ((DAY, 0.8 * DAY), (7 * DAY, 1.5 * DAY), (365.2425 * DAY, 40 * DAY))
-        if step < finest and span > 0.5 * p
+        if step < finest and span > 10 * p
     ]
     return found + [s * step for s in seasons if not any(abs(p - s * step) < 0.01 * p for p in found)]
 
