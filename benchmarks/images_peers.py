@@ -81,7 +81,7 @@ class Diffusers:
     rate, decay, warm_up, batch = 5e-4, 1e-6, 500, 32
 
     def __init__(self) -> None:
-        from diffusers import DDIMScheduler, DDPMScheduler, UNet2DModel
+        from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler, UNet2DModel
 
         self.network = UNet2DModel(
             sample_size=28, in_channels=1, out_channels=1, layers_per_block=1, block_out_channels=(24, 48, 96),
@@ -89,6 +89,7 @@ class Diffusers:
             up_block_types=("AttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
         )  # fmt: skip
         self.ddpm, self.ddim = DDPMScheduler(num_train_timesteps=1000), DDIMScheduler(num_train_timesteps=1000)
+        self.multistep = DPMSolverMultistepScheduler(num_train_timesteps=1000, use_karras_sigmas=True)
 
     def parameters(self) -> Any:
         return self.network.parameters()
@@ -99,7 +100,7 @@ class Diffusers:
 
     @torch.inference_mode()
     def sample(self, network: Any, count: int, calls: int) -> torch.Tensor:
-        scheduler = self.ddim if calls < 1000 else self.ddpm
+        scheduler = {1000: self.ddpm, 250: self.ddpm, 20: self.multistep}.get(calls, self.ddim)
         scheduler.set_timesteps(calls)
         x = torch.randn(count, 1, 28, 28)
         for t in scheduler.timesteps:
@@ -107,21 +108,24 @@ class Diffusers:
         return x
 
 
-def train(kind: str, data: Path, work: Path, minutes: float, seed: int) -> None:
-    """Train one peer for CPU minutes of this process and keep its averaged weights."""
+def train(kind: str, data: Path, work: Path, minutes: float, seed: int, rate: float | None = None) -> None:
+    """Train one peer for CPU minutes of this process and keep its averaged weights; nothing is done twice."""
+    if (work / f"{tag(kind, minutes, seed, rate)}.safetensors").is_file():
+        return
     torch.manual_seed(seed)
     torch.set_flush_denormal(True)
     peer: Any = {"ddp": DDP, "diffusers": Diffusers}[kind]()
     x = pictures(data, "train")
     size = sum(p.numel() for p in peer.parameters())
-    optimiser = torch.optim.AdamW(peer.parameters(), lr=peer.rate, weight_decay=peer.decay, betas=(0.9, 0.99))
+    top = rate or peer.rate
+    optimiser = torch.optim.AdamW(peer.parameters(), lr=top, weight_decay=peer.decay, betas=(0.9, 0.99))
     average = copy.deepcopy(peer.network).eval().requires_grad_(False)
     begin, step = time.process_time(), 0
     while (done := (time.process_time() - begin) / (60 * minutes)) < 1:
         warm = min(1.0, (step + 1) / peer.warm_up) if peer.warm_up else 1.0
         fall = 0.5 * (1 + math.cos(math.pi * done)) if kind == "diffusers" else 1.0
         for group in optimiser.param_groups:
-            group["lr"] = peer.rate * warm * fall
+            group["lr"] = top * warm * fall
         loss = peer.loss(x[torch.randint(len(x), (peer.batch,))])
         optimiser.zero_grad()
         loss.backward()
@@ -136,7 +140,7 @@ def train(kind: str, data: Path, work: Path, minutes: float, seed: int) -> None:
             print(f"{kind} seed {seed}: {100 * done:.0f} %, step {step}, loss {loss.item():.4f}", flush=True)
     work.mkdir(parents=True, exist_ok=True)
     told = {"parameters": str(size), "steps": str(step)}
-    save_file(average.state_dict(), work / f"{tag(kind, minutes, seed)}.safetensors", told)
+    save_file(average.state_dict(), work / f"{tag(kind, minutes, seed, rate)}.safetensors", told)
     print(f"{kind} seed {seed}: {size:,} parameters, {step} steps")
 
 
@@ -150,17 +154,17 @@ def ema_decay(kind: str, step: int) -> float | None:
     return 0.0 if step <= 100 else min(0.995, 1 - (1 + (step - 101) / 10) ** (-2 / 3))
 
 
-def tag(kind: str, minutes: float, seed: int) -> str:
-    return f"peer_{kind}_{minutes:g}_{seed}"
+def tag(kind: str, minutes: float, seed: int, rate: float | None = None) -> str:
+    return f"peer_{kind}_{minutes:g}_{seed}" + (f"_rate{rate:g}" if rate else "")
 
 
-def sample(kind: str, work: Path, minutes: float, seed: int, calls: int, count: int) -> None:
+def sample(kind: str, work: Path, minutes: float, seed: int, calls: int, count: int, rate: float | None = None) -> None:
     """Write `count` samples of a trained peer; what is there already is kept and added to."""
     torch.set_flush_denormal(True)
     peer: Any = {"ddp": DDP, "diffusers": Diffusers}[kind]()
-    peer.network.load_state_dict(load_file(work / f"{tag(kind, minutes, seed)}.safetensors"))
+    peer.network.load_state_dict(load_file(work / f"{tag(kind, minutes, seed, rate)}.safetensors"))
     peer.network.eval()
-    path = work / f"{tag(kind, minutes, seed)}_{calls}.npy"
+    path = work / f"{tag(kind, minutes, seed, rate)}_{calls}.npy"
     made = np.load(path) if path.is_file() else np.zeros((0, 1, 28, 28), np.uint8)
     while len(made) < count:
         torch.manual_seed(1000 * seed + len(made))
@@ -267,13 +271,19 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=20)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--calls", type=int, default=50, help="sample: 50 (DDIM) or 1000 (native)")
+    parser.add_argument(
+        "--calls",
+        type=int,
+        default=50,
+        help="sample: 50 (DDIM), 1000 (native); diffusers also 20 (2M), 250 (native, respaced)",
+    )
+    parser.add_argument("--rate", type=float, help="another learning rate than the recipe's")
     parser.add_argument("--count", type=int, default=2000, help="sample: how many pictures")
     args = parser.parse_args()
     if args.step == "train":
-        train(args.peer, args.data, args.work, args.minutes, args.seed)
+        train(args.peer, args.data, args.work, args.minutes, args.seed, args.rate)
     elif args.step == "sample":
-        sample(args.peer, args.work, args.minutes, args.seed, args.calls, args.count)
+        sample(args.peer, args.work, args.minutes, args.seed, args.calls, args.count, args.rate)
     else:
         table(args)
 

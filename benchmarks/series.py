@@ -43,6 +43,7 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=100)
     parser.add_argument("--calls", type=int, nargs="+", default=[5, 10, 50])
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--stochasticity", type=float, help="of the sampler (default: the model's own)")
     parser.add_argument("--repeats", type=int, default=5, help="of each score of generated windows")
     parser.add_argument("--batch", type=int, help="windows a training step, where it is not the claim's own")
     parser.add_argument("--only", help="one data set of a claim that has several")

@@ -23,6 +23,7 @@ from suffuse.diffusion.state import Batch, Fields, Task
 from suffuse.errors import AskError, ModelError
 from suffuse.modalities import registry
 from suffuse.modalities.contract import Modality, is_dataset
+from suffuse.precision import in_precision
 from suffuse.progress import follow
 from suffuse.storage import check_counts, locate, read_config, read_weights, save_folder
 from suffuse.tuning import tune, tuned_solver
@@ -34,6 +35,7 @@ SETTINGS: dict[str, Any] = {
     "solver": "dpmpp2m",
     "grid": "uniform",
     "stochasticity": 0.0,
+    "precision": "fp32",
 }
 """Sampling settings and their defaults; a modality's `defaults()["sampling"]` and a tuned model's own come before them."""
 
@@ -94,6 +96,7 @@ class Model:
         grid: str | None = None,
         stochasticity: float | None = None,
         path: DiffusionPath | None = None,
+        precision: str | None = None,
         progress: bool | Callable[[int, int], None] = False,
         **asked: Any,
     ) -> list[Any]:
@@ -101,7 +104,8 @@ class Model:
 
         steps: network calls at most (default: the model's own). guidance: classifier-free weight on given conditions, 1 is off;
         interval: the levels between which it works. solver, grid, stochasticity: how the levels come down (default: the model's
-        own). seed, start: sample k is the same whatever the batch: `sample(1, start=7)` equals `sample(64)[7]`. Further
+        own). seed, start: sample k is the same whatever the batch: `sample(1, start=7)` equals `sample(64)[7]`. precision:
+        'fp32' (default: the same bits on every run), 'bf16', or 'auto', which times both here once and remembers. Further
         keywords are the modality's. Raises `AskError`.
         """
         check_counts(n=n, batch=batch)
@@ -117,9 +121,38 @@ class Model:
             grid=grid,
             stochasticity=stochasticity,
             path=path,
+            precision=precision,
             progress=progress,
         )
         return self.modality.decode(fields, task)
+
+    def stream(
+        self,
+        n: int,
+        given: Any = None,
+        *,
+        start: int = 0,
+        batch: int = 64,
+        progress: bool | Callable[[int, int], None] = False,
+        **settings: Any,
+    ) -> Iterator[list[Any]]:
+        """The samples of `sample`, a batch at a time as they are made: memory does not grow with n. given: what all of them
+        share; files and lists, which may hold one condition a sample, are read whole, so that memory grows with them."""
+        check_counts(n=n, batch=batch)
+        if not _shared(given):
+            made = self.sample(n, given, start=start, batch=batch, progress=progress, **settings)
+            yield from (made[first : first + batch] for first in range(0, n, batch))
+            return
+        firsts = range(0, n, batch)
+        with follow(progress) as report:
+            for k, first in enumerate(firsts):
+
+                def overall(done: int, total: int, k: int = k) -> None:
+                    report(k * total + done, len(firsts) * total)
+
+                yield self.sample(
+                    min(batch, n - first), given, start=start + first, batch=batch, progress=overall, **settings
+                )
 
     def run(
         self, task: Task, *, batch: int = 64, progress: bool | Callable[[int, int], None] = False, **settings: Any
@@ -149,6 +182,7 @@ class Model:
         grid: str | None = None,
         stochasticity: float | None = None,
         path: DiffusionPath | None = None,
+        precision: str | None = None,
         wrap: Callable[..., Any] | None = None,
         adjust: Callable[[Fields, Fields, int], Fields] | None = None,
         state: Fields | None = None,
@@ -165,7 +199,7 @@ class Model:
         if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**64:
             raise AskError(f"seed must be a whole number of at least 0, not {seed!r}")
         task = task.to(self.device)
-        denoiser: Any = self.denoiser
+        denoiser: Any = in_precision(self.denoiser, precision or self.settings["precision"], task)
         if weight != 1.0:
             within = tuple(self.settings["interval"] if interval is None else interval)
             denoiser = ClassifierFree(denoiser, self.joint, float(weight), self._conditions(task), within)
@@ -410,6 +444,15 @@ class Model:
         x = self.joint.corrupt(batch.x, noise, start)
         x = self.joint.null(x, held)
         return self.denoiser(x, start, context)
+
+
+def _shared(given: Any) -> bool:
+    """Whether what is given is surely one condition for all samples: nothing, or numbers and words that name no file."""
+    if given is None or isinstance(given, (bool, int, float)):
+        return True
+    if isinstance(given, str):
+        return not Path(given).exists()
+    return isinstance(given, dict) and all(_shared(value) for value in given.values())
 
 
 def load(name: str | Path, device: str | None = None) -> Model:

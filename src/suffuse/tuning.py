@@ -20,6 +20,7 @@ from suffuse.diffusion.path import Clock
 from suffuse.diffusion.process import Gaussian
 from suffuse.diffusion.solver import SOLVERS, Solver, step_factors
 from suffuse.errors import AskError
+from suffuse.tuning_categories import cheapest, tuned_categories
 
 if TYPE_CHECKING:
     from suffuse.model import Model
@@ -52,17 +53,16 @@ def tune(
     """Fit grid and weights for `calls` network calls and make them the model's default.
 
     given, asked, guidance: the question to tune for (as in `sample`; by default plain generation). n: trajectories, half of them
-    held out for the choice. Stored in `model.settings["tuned"]`, and in the model's folder when `save`. Raises `AskError` for
-    models without a Gaussian field.
+    held out for the choice. Stored in `model.settings["tuned"]`, and in the model's folder when `save`. Categorical fields get
+    a time grid alone (`suffuse.tuning_categories`). Raises `AskError`.
     """
     main = model.modality.main
     process = model.joint[main]
+    if isinstance(calls, bool) or not isinstance(calls, int) or calls < 1:
+        raise AskError(f"calls must be a whole number of at least 1, not {calls}")
     if not isinstance(process, Gaussian):
-        raise AskError(
-            f"tuning is for continuous data; the paths of {model.modality.name} choose their steps by themselves"
-        )
-    if calls < 1:
-        raise AskError(f"calls must be at least 1, not {calls}")
+        task = model.modality.request(n, given, index=torch.arange(n), **asked)
+        return _keep(model, calls, tuned_categories(model, task, calls, seed, guidance), save)
     task = model.modality.request(n, given, index=torch.arange(n), **asked)
     settings = {"guidance": guidance, "seed": seed, "stochasticity": 0.0}
     if calls >= teacher_steps:
@@ -107,6 +107,11 @@ def tune(
     error, best = min(found, key=lambda f: f[0])
     best["distance"] = error
     best["table"] = {f"{b['solver']} on {b['grid_name']}": round(e, 5) for e, b in found}
+    return _keep(model, calls, best, save)
+
+
+def _keep(model: Model, calls: int, best: dict[str, Any], save: bool) -> Model:
+    """The tuning as the model's default, on disk where asked."""
     model.settings = {**model.settings, "steps": calls, "tuned": {**model.settings.get("tuned", {}), str(calls): best}}
     if save and model.folder is not None:
         model.save(model.folder)
@@ -148,15 +153,7 @@ def best_grid(
             a, b, _ = step_factors(process.schedule, process.level(grid[i]), process.level(grid[j]), 0.0, False)
             guess = float(a) * xs[i] + float(b) * cleans[i]
             cost[i, j] = float((guess - xs[j]).double().square().mean().sqrt()) ** power
-    total = torch.full((calls + 1, points), float("inf"), dtype=torch.float64)
-    back = torch.zeros(calls + 1, points, dtype=torch.long)
-    total[0, 0] = 0.0
-    for k in range(1, calls + 1):
-        total[k], back[k] = (total[k - 1][:, None] + cost).min(0)
-    chosen = [points - 1]
-    for k in range(calls, 0, -1):
-        chosen.append(int(back[k, chosen[-1]]))
-    return grid[torch.tensor(chosen[::-1])]
+    return grid[torch.tensor(cheapest(cost, calls))]
 
 
 def fit_weights(

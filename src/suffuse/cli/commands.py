@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from argparse import Namespace
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -79,8 +80,19 @@ def sample(a: Namespace) -> int:
     model = load(a)
     ready(a.output, model)
     asked = sampling(a) | a.extra
-    made = model.sample(a.n, given=given(a.given, model), start=a.start, progress=show.interactive(), **asked)
-    return deliver(model, made, a.output)
+    asked |= {"given": given(a.given, model), "start": a.start, "progress": show.interactive()}
+    if a.output is None or Path(a.output).suffix or not model.modality.numbered:
+        return deliver(model, model.sample(a.n, **asked), a.output)
+    batches = model.stream(a.n, **asked)
+    first = next(batches)
+    if plain(first, model):
+        return deliver(model, [*first, *chain.from_iterable(batches)], a.output)
+    number, files = a.start, []
+    for made in chain([first], batches):
+        files += model.modality.write(made, Path(a.output), first=number)
+        number += len(made)
+    show.written(files)
+    return 0
 
 
 def edit(a: Namespace) -> int:
@@ -218,7 +230,7 @@ def to_device(model: Any, name: str) -> Any:
 
 def sampling(a: Namespace) -> dict[str, Any]:
     """The sampling options that were given."""
-    names = ("steps", "guidance", "seed", "batch")
+    names = ("steps", "guidance", "seed", "batch", "precision")
     return {name: getattr(a, name) for name in names if getattr(a, name, None) is not None}
 
 
@@ -256,11 +268,7 @@ def deliver(model: Any, made: Any, output: str | None, samples: bool = True) -> 
     """
     if inspect.isgenerator(made):
         return stream(made, output)
-    plain = isinstance(made, (dict, str, int, float, bool, type(None))) or hasattr(made, "to_csv")
-    if isinstance(made, (list, tuple)) and made:
-        words = all(isinstance(m, (str, int, float)) for m in made)
-        plain = all(isinstance(m, dict) for m in made) or (words and not model.modality.spelt)
-    if samples and not plain:
+    if samples and not plain(made, model):
         made = made if isinstance(made, (list, tuple)) else [made]
         if output is not None:
             show.written(model.modality.write(made, Path(output)))
@@ -273,6 +281,14 @@ def deliver(model: Any, made: Any, output: str | None, samples: bool = True) -> 
     else:
         show.value(made)
     return 0
+
+
+def plain(made: Any, model: Any) -> bool:
+    """Whether what came back is to be written as values, and not as samples of the modality."""
+    if isinstance(made, (list, tuple)) and made:
+        words = all(isinstance(m, (str, int, float)) for m in made)
+        return all(isinstance(m, dict) for m in made) or (words and not model.modality.spelt)
+    return isinstance(made, (dict, str, int, float, bool, type(None))) or hasattr(made, "to_csv")
 
 
 def stream(pieces: Iterator[Any], output: str | None) -> int:

@@ -115,6 +115,9 @@ def sampling(command: argparse.ArgumentParser, number: bool = True, batch: bool 
         command.add_argument("--start", type=values.whole(0), default=0, metavar="K", help="number of the first sample")
     if batch:
         command.add_argument("--batch", type=values.whole(1), metavar="B", help="how many at a time")
+    command.add_argument(
+        "--precision", choices=["fp32", "bf16", "auto"], help="of the network's calls; auto: the faster one, measured"
+    )
     device(command)
 
 

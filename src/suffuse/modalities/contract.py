@@ -49,6 +49,8 @@ class Modality(ABC):
     """The pip extra that brings its libraries."""
     spelt: ClassVar[bool] = False
     """Whether samples read well as lines on a terminal (text, SMILES): `spell` writes them."""
+    numbered: ClassVar[bool] = False
+    """Whether `write` puts each sample into a numbered file of a folder, so that a long run can be written as it goes."""
     verbs: ClassVar[dict[str, Callable[..., Any]]] = {}
     """Sugar: name -> function(model, ...); reachable as model.NAME(...) and `suffuse NAME MODEL ...`."""
 
@@ -139,8 +141,9 @@ class Modality(ABC):
         """Sampled fields as the ecosystem's own objects, one a sample."""
 
     @abstractmethod
-    def write(self, samples: Sequence[Any], path: Path) -> list[Path]:
-        """Write samples to a file or folder (whole or not at all); returns what was written."""
+    def write(self, samples: Sequence[Any], path: Path, first: int = 0) -> list[Path]:
+        """Write samples to a file or folder (whole or not at all); returns what was written. first: number of the first
+        sample in the names of a folder's files, where `numbered`."""
 
     def spell(self, sample: Any) -> str:
         """One sample as text for a terminal, where `spelt`."""

@@ -123,7 +123,7 @@ def distill(
     student.requires_grad_(True)
     if hasattr(student.network, "prepare_flow_map"):
         student.network.prepare_flow_map()
-    defaults: dict[str, Any] = {"batch": 16, "learning_rate": 1e-3, "decay": 0.9, "average": 0.10}
+    defaults: dict[str, Any] = {"batch": 16, "optimiser": "muon", "learning_rate": 2e-3, "decay": 0.9, "average": 0.10}
     settings = {**defaults, **recipe, "minutes": None if steps else minutes, "steps": steps, "seed": seed}
     plan = Recipe.make(**settings, tasks=tasks, device=device)
     folder = None if output is None else Path(output)
@@ -133,13 +133,12 @@ def distill(
         model.modality, data, student, plan, place, objective=objective, resume=resume, progress=progress, tell=tell
     )
     outcome = trainer.run()
-    kept = {**model.settings, "tuned": visited(model, calls, points)}
     default = 2 if 2 in calls else min(calls)
     made = type(model)(
         model.modality,
         student,
         {
-            **kept,
+            **model.settings,
             "steps": default,
             "guidance": 1.0,
             "stochasticity": 0.0,

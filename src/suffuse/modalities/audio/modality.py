@@ -35,6 +35,7 @@ class Audio(Modality):
     name = "audio"
     summary = "Speech and sound: by label and voice, from mel spectrograms, gaps, bandwidth, noise, other voices"
     extra = "audio"
+    numbered = True
 
     def __init__(self, **config: Any):
         super().__init__(**config)
@@ -194,7 +195,7 @@ class Audio(Modality):
         """A mask of time: (start, end) in seconds, a list of those, or a bool a frame; True is changed."""
         return asking.time_mask(self, mask, task)
 
-    def write(self, samples: Sequence[Any], path: Path) -> list[Path]:
+    def write(self, samples: Sequence[Any], path: Path, first: int = 0) -> list[Path]:
         path = Path(path)
         if path.suffix.lower() in waves.SUFFIXES and len(samples) == 1:
             return [waves.write_wave(*samples[0], path)]
@@ -203,8 +204,8 @@ class Audio(Modality):
             raise AskError(f"{path} must end in one of {', '.join(waves.SUFFIXES)}, or name a folder")
         from suffuse.files import atomic_folder
 
-        names = [f"{number:04d}{suffix}" for number in range(len(samples))]
-        with atomic_folder(folder) as partial:
+        names = [f"{number:04d}{suffix}" for number in range(first, first + len(samples))]
+        with atomic_folder(folder, existing="merge" if first else "refuse") as partial:
             for name, (wave, rate) in zip(names, samples, strict=True):
                 waves.write_wave(wave, rate, partial / name)
         return [folder / name for name in names]

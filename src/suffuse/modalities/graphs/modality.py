@@ -31,6 +31,7 @@ class Graphs(NodeEdgeModality):
     name = "graphs"
     summary = "Graphs with node and edge classes: generate, complete, predict properties; planar, acyclic, connected on request"
     extra = "graphs"
+    numbered = True
     verbs = {"complete": verbs.complete}
 
     # -- reading ------------------------------------------------------------------------------------------------
@@ -224,12 +225,12 @@ class Graphs(NodeEdgeModality):
             out.append(graph)
         return out
 
-    def write(self, samples: Sequence[nx.Graph], path: Path) -> list[Path]:
+    def write(self, samples: Sequence[nx.Graph], path: Path, first: int = 0) -> list[Path]:
         """.json (all graphs), .jsonl, or .graphml, .gml, .edgelist (one graph, or a folder of them), .svg or .png (a picture)."""
         path = Path(path)
         if path.suffix in (".svg", ".png"):
             return [self.show(samples, path)]
-        return writing.write_graphs(samples, path)
+        return writing.write_graphs(samples, path, first)
 
     def show(self, samples: Sequence[nx.Graph], path: Path) -> Path:
         """A sheet of drawn graphs, nodes coloured by class."""

@@ -39,8 +39,9 @@ def to_dict(graph: nx.Graph) -> dict[str, Any]:
     return out | {k: v for k, v in graph.graph.items() if isinstance(v, (int, float, str))}
 
 
-def write_graphs(samples: Sequence[nx.Graph], path: Path) -> list[Path]:
-    """Write graphs whole or not at all; the ending of `path` chooses the form, a folder or no ending means GraphML files."""
+def write_graphs(samples: Sequence[nx.Graph], path: Path, first: int = 0) -> list[Path]:
+    """Write graphs whole or not at all; the ending of `path` chooses the form, a folder or no ending means GraphML files,
+    numbered from `first`."""
     path = Path(path)
     if path.suffix == ".json":
         return [write_text(json.dumps([to_dict(g) for g in samples]) + "\n", path)]
@@ -55,7 +56,7 @@ def write_graphs(samples: Sequence[nx.Graph], path: Path) -> list[Path]:
             f"{path}: graphs are written as .json, .jsonl, {', '.join(ONE)}, .svg or .png, not {path.suffix}"
         )
     suffix, folder = path.suffix or ".graphml", path.with_suffix("")
-    names = [f"graph_{k:05d}{suffix}" for k in range(len(samples))]
+    names = [f"graph_{k:05d}{suffix}" for k in range(first, first + len(samples))]
     with atomic_folder(folder, existing="merge") as partial:
         for name, graph in zip(names, samples, strict=True):
             _one(graph, partial / name, suffix)

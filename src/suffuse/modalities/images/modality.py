@@ -40,6 +40,7 @@ class Images(Modality):
     name = "images"
     summary = "Pictures: by class or caption, inpaint, outpaint, restore, edit, blend, vary, classify"
     extra = "images"
+    numbered = True
     verbs = {
         "classify": verbs.classify,
         "inpaint": verbs.inpaint,
@@ -231,8 +232,8 @@ class Images(Modality):
             return self.config["classes"][min(tokens[0], len(self.config["classes"]) - 1)]
         return words.decode(tokens, self.config["vocabulary"])
 
-    def write(self, samples: Sequence[Any], path: Path) -> list[Path]:
-        return writing.write_samples(samples, path)
+    def write(self, samples: Sequence[Any], path: Path, first: int = 0) -> list[Path]:
+        return writing.write_samples(samples, path, first)
 
     def show(self, samples: Sequence[Any], path: Path) -> Path:
         return writing.write_samples([writing.grid(samples)], Path(path))[0]

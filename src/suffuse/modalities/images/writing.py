@@ -12,12 +12,12 @@ from suffuse.errors import AskError
 from suffuse.files import atomic_folder, atomic_write, write_json, write_text
 
 
-def write_samples(samples: Sequence[Any], path: Path) -> list[Path]:
+def write_samples(samples: Sequence[Any], path: Path, first: int = 0) -> list[Path]:
     """Write samples by the ending of `path`.
 
     .png, .jpg, .webp: the picture, or a grid of several. .npz: arrays 'images' (N, H, W[, C]) and, where known, 'labels'
     and 'captions'. .json, .txt, .csv: labels or captions. No ending: a folder of numbered PNG files, with metadata.csv
-    where labels or captions are known; it can be trained on again.
+    where labels or captions are known; it can be trained on again. first: number of the first, where a picture has none.
     """
     path = Path(path)
     if not samples:
@@ -46,22 +46,29 @@ def write_samples(samples: Sequence[Any], path: Path) -> list[Path]:
         return [path]
     if suffix:
         raise AskError(f"pictures are written as .png, .jpg, .webp, .npz or a folder, not as {suffix}")
-    names = [f"{s.info.get('index', k):06d}.png" for k, s in enumerate(samples)]
+    names = [f"{s.info.get('index', k):06d}.png" for k, s in enumerate(samples, first)]
     with atomic_folder(path, existing="merge") as folder:
         for name, sample in zip(names, samples, strict=True):
             sample.save(folder / name)
         keys = [key for key in ("label", "caption") if any(key in s.info for s in samples)]
-        if keys and not (path / "metadata.csv").exists():
-            _write_table(folder / "metadata.csv", names, samples, keys)
+        if keys:
+            _write_table(folder / "metadata.csv", names, samples, keys, path / "metadata.csv")
     return [path / name for name in names]
 
 
-def _write_table(path: Path, names: Sequence[str], samples: Sequence[Any], keys: Sequence[str]) -> None:
+def _write_table(path: Path, names: Sequence[str], samples: Sequence[Any], keys: Sequence[str], known: Path) -> None:
+    """The table of these pictures and of those that `known`, the folder's table so far, has besides."""
     import csv
 
+    others: list[dict[str, str]] = []
+    if known.is_file():
+        with open(known, newline="", encoding="utf-8") as file:
+            others = [row for row in csv.DictReader(file) if row.get("file") not in set(names)]
+        keys = list(dict.fromkeys([*(k for row in others[:1] for k in row if k and k != "file"), *keys]))
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["file", *keys])
+        writer.writerows([row["file"], *(row.get(key) or "" for key in keys)] for row in others)
         writer.writerows([name, *(s.info.get(key, "") for key in keys)] for name, s in zip(names, samples, strict=True))
 
 

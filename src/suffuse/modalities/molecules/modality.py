@@ -249,7 +249,7 @@ class Molecules(NodeEdgeModality):
             out.append(molecule)
         return out
 
-    def write(self, samples: Sequence[Mol], path: Path) -> list[Path]:
+    def write(self, samples: Sequence[Mol], path: Path, first: int = 0) -> list[Path]:
         """.smi, .csv (with properties and a column 'valid'), .sdf, .xyz, or .svg / .png (a grid picture)."""
         from suffuse.modalities.molecules.writing import write_molecules
 

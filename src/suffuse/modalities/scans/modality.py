@@ -58,6 +58,7 @@ class Scans(LabelledGrid):
         "Medical scans (NIfTI, DICOM): volumes with masks, segmentation, translation between modalities, anomalies."
     )
     extra = "scans"
+    numbered = True
     field = "image"
     verbs = {
         "segment": sugar.segment,
@@ -388,11 +389,11 @@ class Scans(LabelledGrid):
             made = Volume(place.put(tokens, 0, grid) if place else tokens, affine, synthetic=True, name=f"{name}_mask")
         return Case(volumes, made, label, name, {"label": self.labels["label"][label]} if label is not None else {})
 
-    def write(self, samples: Sequence[Any], path: Path) -> list[Path]:
+    def write(self, samples: Sequence[Any], path: Path, first: int = 0) -> list[Path]:
         """A .nii, .nii.gz or .png file, or a folder of NIfTI files (masks: NAME_mask); `folder/dicom`: DICOM series."""
         from suffuse.modalities.scans.writing import write_cases
 
-        return write_cases(list(samples), Path(path))
+        return write_cases(list(samples), Path(path), first)
 
     def show(self, samples: Sequence[Any], path: Path) -> Path:
         """A sheet: 2-D scans side by side, volumes as three planes with their masks drawn over; marked synthetic."""

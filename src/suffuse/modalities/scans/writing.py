@@ -29,9 +29,9 @@ def write_png(volume: Volume, path: Path) -> Path:
     return path
 
 
-def write_cases(cases: list[Case], path: Path) -> list[Path]:
+def write_cases(cases: list[Case], path: Path, first: int = 0) -> list[Path]:
     """Write cases to one file, or a folder with NAME.nii.gz and NAME_mask.nii.gz each (2-D: .png); a path that ends in
-    /dicom becomes a folder of DICOM series."""
+    /dicom becomes a folder of DICOM series. first: number of the first case."""
     name = path.name.lower()
     if name.endswith((*SUFFIXES, ".png")):
         if len(cases) != 1 or len(cases[0].volumes) != 1:
@@ -41,14 +41,14 @@ def write_cases(cases: list[Case], path: Path) -> list[Path]:
         raise AskError(f"{path.name}: scans are written as .nii, .nii.gz, .png, a folder, or a folder named dicom.")
     if name == "dicom":
         written = []
-        for k, case in enumerate(cases):
+        for k, case in enumerate(cases, first):
             for channel, volume in _named(case):
                 written += write_dicom(volume, path / f"{k:03d}{channel}")
         return written
     flat = cases[0].reference.stored.ndim == 2
     with atomic_folder(path, existing="merge") as partial:
         made = [
-            p for k, case in enumerate(cases) for p in _one(case, partial, f"{k:03d}{'.png' if flat else '.nii.gz'}")
+            p for k, case in enumerate(cases, first) for p in _one(case, partial, f"{k:03d}{'.png' if flat else '.nii.gz'}")
         ]
     return [path / p.name for p in made]
 

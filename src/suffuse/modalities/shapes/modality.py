@@ -36,6 +36,7 @@ class Shapes(LabelledGrid):
         "Shapes in 3-D (PLY, OBJ, GLB, STL, OFF, point clouds, voxels): generate, complete, label; watertight meshes."
     )
     extra = "shapes"
+    numbered = True
     field = "grid"
     verbs = {"complete": sugar.complete}
 
@@ -179,7 +180,7 @@ class Shapes(LabelledGrid):
         """A region such as "z>0.5" (shares of the cube), or a bool array of the grid: True is changed."""
         return region(mask, self.config["size"])[None, None] if isinstance(mask, str) else super().mask(mask, task)
 
-    def write(self, samples: Sequence[Any], path: Path) -> list[Path]:
+    def write(self, samples: Sequence[Any], path: Path, first: int = 0) -> list[Path]:
         """One shape to a mesh file (.ply, .obj, .glb, .stl, .off) or .npz; several to a folder of .ply files, or one .npz."""
         path, samples = Path(path), list(samples)
         if path.suffix.lower() == ".npz" and len(samples) > 1:
@@ -194,7 +195,8 @@ class Shapes(LabelledGrid):
                     f"{len(samples)} shapes do not fit into the one file {path.name}; name a folder or a .npz file."
                 )
             return [write_shape(samples[0], path)]
-        return [write_shape(s, path / f"{k:03d}{'.ply' if len(s.vertices) else '.npz'}") for k, s in enumerate(samples)]
+        names = (f"{k:03d}{'.ply' if len(s.vertices) else '.npz'}" for k, s in enumerate(samples, first))
+        return [write_shape(s, path / name) for s, name in zip(samples, names, strict=True)]
 
     def show(self, samples: Sequence[Any], path: Path) -> Path:
         """All shapes in rows; a .gif turns them."""

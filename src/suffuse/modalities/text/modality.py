@@ -391,7 +391,7 @@ class Text(Modality):
                     break
         return row
 
-    def write(self, samples: Sequence[Any], path: Path) -> list[Path]:
+    def write(self, samples: Sequence[Any], path: Path, first: int = 0) -> list[Path]:
         """.txt (samples parted by blank lines when they hold line ends), .jsonl or .json; integers as .npy or JSON."""
         import json
 

@@ -29,6 +29,7 @@ class Video(LabelledGrid):
     name = "video"
     summary = "Video clips (GIF, MP4, frame folders, npz): generate, predict next frames, interpolate, animate a still, roll out."
     extra = "video"
+    numbered = True
     field = "clip"
     channel_axis = 2
     verbs = {"extend": sugar.extend, "interpolate": sugar.interpolate, "animate": sugar.animate}
@@ -252,7 +253,7 @@ class Video(LabelledGrid):
             for k, s in enumerate(stored)
         ]
 
-    def write(self, samples: Sequence[Any], path: Path) -> list[Path]:
+    def write(self, samples: Sequence[Any], path: Path, first: int = 0) -> list[Path]:
         """One clip to a .gif, .webp, .mp4 or .npz file; several to a folder of GIFs, or one .npz."""
         path, samples = Path(path), list(samples)
         if path.suffix.lower() == ".npz":
@@ -267,7 +268,7 @@ class Video(LabelledGrid):
             raise AskError(
                 f"{len(samples)} clips do not fit into the one file {path.name}; name a folder or a .npz file."
             )
-        return [write_clip(s, path / f"{k:03d}.gif") for k, s in enumerate(samples)]
+        return [write_clip(s, path / f"{k:03d}.gif") for k, s in enumerate(samples, first)]
 
     def show(self, samples: Sequence[Any], path: Path) -> Path:
         """All clips side by side: a moving picture (.gif, .webp), or for .png their frames in rows."""
