@@ -1,6 +1,6 @@
 """Few calls after distillation: Frechet distance of the student at 1, 2, 4, 8 calls against its teacher at 1 to 50.
 
-    python benchmarks/distil.py fashion --data ../shared/data --minutes 10     # resumes; writes distil.md and distil.json
+    python benchmarks/distil.py fashion --data ../shared/data --minutes 1 2.5 5 9.5     # resumes; writes distil_fashion.md
 
 Pictures are made by class (labels of the test set) with the model's own guidance, which the student has folded in; the
 same noise for all. Real against real beside; the reference is the teacher at 50 calls with its own settings, and
@@ -44,22 +44,41 @@ class Measured:
 
 
 def table(name: str, found: dict[str, Any], given: argparse.Namespace) -> str:
-    reference = found["teacher 50"]["frechet"]
+    reference = found["teacher 50"]
     lines = [
-        f"# Distillation: `{name}`, {found['seconds'] / 60:.1f} CPU minutes ({found['steps']} steps)", "",
+        f"# Distillation: `{name}`", "",
         f"{given.samples} pictures by class; real against real {found['floor']:.2f}; teacher trained "
-        f"{found['trained'] / 60:.1f} CPU minutes, guidance {found['guidance']:g}.", "",
-        "| model | calls | Frechet | ratio to the teacher at 50 | CPU ms a picture |",
-        "|---|---|---|---|---|",
+        f"{found['trained'] / 60:.1f} CPU minutes, guidance {found['guidance']:g}. Quality against minutes: "
+        f"[picture](distil_{name}.png).", "",
+        "| model | CPU minutes of distillation | calls | Frechet | ratio to the teacher at 50 | CPU ms a picture |",
+        "|---|---|---|---|---|---|",
     ]  # fmt: skip
     for key, row in found.items():
         if isinstance(row, dict):
-            model, calls = key.split()
+            model, minutes, calls = key.split()
             lines.append(
-                f"| {model} | {calls} | {row['frechet']:.2f} | {row['frechet'] / reference:.2f} | {row['ms']:.1f} |"
+                f"| {model} | {minutes} | {calls} | {row['frechet']:.2f} | {row['frechet'] / reference:.2f} | {row['ms']:.1f} |"
             )
-    command = f"python benchmarks/distil.py {name} --minutes {given.minutes:g} --samples {given.samples}"
-    return "\n".join([*lines, "", f"Made by `{command}`.", ""])
+    minutes = " ".join(f"{m:g}" for m in given.minutes)
+    command = f"python benchmarks/distil.py {name} --minutes {minutes} --samples {given.samples}"
+    return "\n".join([*lines, "", f"Made by `{command}`. One run each, as the learning rate falls over it.", ""])
+
+
+def draw(name: str, found: dict[str, Any], path: Path) -> None:
+    """Frechet ratio to the teacher's 50 calls against minutes of distillation, one line a number of calls."""
+    from matplotlib.figure import Figure
+
+    reference = found["teacher 50"]
+    figure = Figure(figsize=(5, 3.2), layout="constrained")
+    axes = figure.subplots()
+    for calls in (1, 2, 4):
+        points = [(float(k.split()[1]), v["frechet"] / reference) for k, v in found.items()
+                  if k.startswith("student") and k.endswith(f" {calls}")]  # fmt: skip
+        axes.plot(*zip(*sorted(points), strict=True), marker="o", label=f"{calls} call{'s' * (calls > 1)}")
+    axes.axhline(1, color="grey", linewidth=0.8, label="teacher, 50 calls")
+    axes.set(xlabel="CPU minutes of distillation", ylabel="Frechet ratio", xscale="log", title=name)
+    axes.legend()
+    figure.savefig(path, dpi=110)
 
 
 def main() -> None:
@@ -68,7 +87,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, help="the model's folder (default: the one that ships)")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--work", type=Path, default=Path("runs/distil"))
-    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--minutes", type=float, nargs="+", default=[1.0, 2.5, 5.0, 9.5])
     parser.add_argument("--samples", type=int, default=1000)
     parser.add_argument("--tasks", nargs="*", help="learn these training tasks only")
     parser.add_argument("--set", nargs="*", default=[], help="further settings of distillation, as name=number")
@@ -78,27 +97,29 @@ def main() -> None:
     source = given.data / FOLDERS[given.model]
     extra = {k: json.loads(v) for k, v in (pair.split("=") for pair in given.set)}
     tasks = {t: model.modality.tasks.get(t, 1.0) for t in given.tasks} if given.tasks else None
-    student = model.distill(
-        source, given.minutes, tasks=tasks, output=given.work / given.model, resume=True, tell=print, **extra
-    )
     measured = Measured(model, source, given.samples)
-    file = given.o / f"distil_{given.model}.json"
-    found: dict[str, Any] = {
-        "floor": measured.floor,
-        "steps": student.notes["distilled"]["steps"],
-        "seconds": student.notes["distilled"]["seconds"],
-        "guidance": student.notes["distilled"]["guidance"],
-        "trained": model.notes.get("seconds", float("nan")),
-    }
-    for calls, eta in ((50, None), (50, 0.0), (10, None), (2, None), (2, 0.0), (1, None)):
-        kind = "teacher" if eta is None else "teacher_ode"
-        found[f"{kind} {calls}"] = measured(model, steps=calls, guidance=found["guidance"], stochasticity=eta)
-        print(kind, calls, found[f"{kind} {calls}"], flush=True)
-    for calls in (8, 4, 2, 1):
-        found[f"student {calls}"] = measured(student, steps=calls)
-        print("student", calls, found[f"student {calls}"], flush=True)
-    write_json(found, file)
+    weight = model.settings["guidance"]
+    file = given.work / f"{given.model}_{given.samples}.json"
+    found = json.loads(file.read_text()) if file.is_file() else {
+        "floor": measured.floor, "guidance": weight, "trained": model.notes.get("seconds", float("nan"))
+    }  # fmt: skip
+
+    def measure(key: str, which: Any, **settings: Any) -> None:
+        if key not in found:
+            found[key] = measured(which, **settings)
+            write_json(found, file)
+            print(key, found[key], flush=True)
+
+    for calls in (50, 10, 2, 1):
+        measure(f"teacher - {calls}", model, steps=calls, guidance=weight)
+    found["teacher 50"] = found["teacher - 50"]["frechet"]
+    for minutes in given.minutes:
+        folder = given.work / f"{given.model}_{minutes:g}"
+        student = model.distill(source, minutes, tasks=tasks, output=folder, resume=True, tell=print, **extra)
+        for calls in (8, 4, 2, 1):
+            measure(f"student {minutes:g} {calls}", student, steps=calls)
     write_text(table(given.model, found, given), given.o / f"distil_{given.model}.md")
+    draw(given.model, found, given.o / f"distil_{given.model}.png")
 
 
 if __name__ == "__main__":

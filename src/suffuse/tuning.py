@@ -20,7 +20,6 @@ from suffuse.diffusion.path import Clock
 from suffuse.diffusion.process import Gaussian
 from suffuse.diffusion.solver import SOLVERS, Solver, step_factors
 from suffuse.errors import AskError
-from suffuse.tuning_categories import cheapest, tuned_categories
 
 if TYPE_CHECKING:
     from suffuse.model import Model
@@ -53,16 +52,15 @@ def tune(
     """Fit grid and weights for `calls` network calls and make them the model's default.
 
     given, asked, guidance: the question to tune for (as in `sample`; by default plain generation). n: trajectories, half of them
-    held out for the choice. Stored in `model.settings["tuned"]`, and in the model's folder when `save`. Categorical fields get
-    a time grid alone (`suffuse.tuning_categories`). Raises `AskError`.
+    held out for the choice. Stored in `model.settings["tuned"]`, and in the model's folder when `save`. Raises
+    `AskError`, also for categorical data, where a fitted clock did not help (docs/sampling.md).
     """
     main = model.modality.main
     process = model.joint[main]
     if isinstance(calls, bool) or not isinstance(calls, int) or calls < 1:
         raise AskError(f"calls must be a whole number of at least 1, not {calls}")
     if not isinstance(process, Gaussian):
-        task = model.modality.request(n, given, index=torch.arange(n), **asked)
-        return _keep(model, calls, tuned_categories(model, task, calls, seed, guidance), save)
+        raise AskError(f"tuning is for continuous data; {model.modality.name} keep the path that was measured best")
     task = model.modality.request(n, given, index=torch.arange(n), **asked)
     settings = {"guidance": guidance, "seed": seed, "stochasticity": 0.0}
     if calls >= teacher_steps:
@@ -107,11 +105,6 @@ def tune(
     error, best = min(found, key=lambda f: f[0])
     best["distance"] = error
     best["table"] = {f"{b['solver']} on {b['grid_name']}": round(e, 5) for e, b in found}
-    return _keep(model, calls, best, save)
-
-
-def _keep(model: Model, calls: int, best: dict[str, Any], save: bool) -> Model:
-    """The tuning as the model's default, on disk where asked."""
     model.settings = {**model.settings, "steps": calls, "tuned": {**model.settings.get("tuned", {}), str(calls): best}}
     if save and model.folder is not None:
         model.save(model.folder)
@@ -140,6 +133,23 @@ def _initial(model: Model, task: Any, settings: dict[str, Any]) -> Tensor:
     noise = process.noise(task.x[main], context, Random(settings["seed"]), task.index, INITIAL_STEP, main)
     start = task.start.levels.get(main, torch.ones(()))
     return process.corrupt(task.x[main], noise, start.to(task.x[main].dtype))
+
+
+def cheapest(cost: Tensor, calls: int) -> list[int]:
+    """The way of `calls` steps from the first point to the last with the least summed cost, by dynamic programming.
+
+    cost: (points, points) of a step from one point to another, inf where there is none. Returns calls + 1 positions.
+    """
+    points = len(cost)
+    total = torch.full((calls + 1, points), float("inf"), dtype=torch.float64)
+    back = torch.zeros(calls + 1, points, dtype=torch.long)
+    total[0, 0] = 0.0
+    for k in range(1, calls + 1):
+        total[k], back[k] = (total[k - 1][:, None] + cost).min(0)
+    chosen = [points - 1]
+    for k in range(calls, 0, -1):
+        chosen.append(int(back[k, chosen[-1]]))
+    return chosen[::-1]
 
 
 def best_grid(
