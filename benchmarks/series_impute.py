@@ -64,6 +64,9 @@ def run_beijing(args) -> None:
                 calls = {"saits": 1, "csdi": 50}[name]
                 rows.append({"task": task, "method": name, "calls": calls, "n": len(draws), **row, "seconds": spent})
                 print(json.dumps(rows[-1]), flush=True)
+    for row in rows:
+        if row["method"] in ("suffuse", "csdi"):
+            row["ms a sample"] = 1000 * row["seconds"] / (len(records) * row.get("n", args.n))
     text = (
         f"Beijing, 12 stations, PM2.5, hourly. Windows of {size} h; trained without the months {TEST_MONTHS} "
         f"({model.notes.get('steps')} steps, {seconds:.0f} s of process time, seed {args.seed}); "
@@ -72,6 +75,16 @@ def run_beijing(args) -> None:
         f"{args.n} samples. CRPS: 19 levels, normalised by the mean of the truth. Sums: over the hidden hours of one "
         "station and window, where there are at least 3. Seconds: process time of all windows and samples."
     )
+    if args.twin:
+        text += (
+            " Twin: the same network with a mean and a deviation an entry, trained by likelihood on the same tasks for as "
+            "many minutes (series_twin.py)."
+        )
+    if args.peers:
+        text += (
+            f" SAITS and CSDI: PyPOTS 1.5, published sizes, trained as many minutes on blocks of the same kind "
+            f"(series_peers.py); CSDI draws {args.peer_n} samples in 50 calls each."
+        )
     write(args, f"beijing_{args.transform}_{args.noise}", "Beijing stations (lines 4 and 10)", text, rows)
 
 
