@@ -76,7 +76,7 @@ def draw(name: str, found: dict[str, Any], path: Path) -> None:
                   if k.startswith("student") and k.endswith(f" {calls}")]  # fmt: skip
         axes.plot(*zip(*sorted(points), strict=True), marker="o", label=f"{calls} call{'s' * (calls > 1)}")
     axes.axhline(1, color="grey", linewidth=0.8, label="teacher, 50 calls")
-    axes.set(xlabel="CPU minutes of distillation", ylabel="Frechet ratio", xscale="log", title=name)
+    axes.set(xlabel="CPU minutes of distillation", ylabel="Frechet ratio", xscale="log", yscale="log", title=name)
     axes.legend()
     figure.savefig(path, dpi=110)
 

@@ -1,6 +1,6 @@
 """The same network sampled by diffusers' loops and by suffuse: pictures a CPU second and Frechet distance, interleaved.
 
-    PYTHONPATH=src peers/bin/python benchmarks/throughput.py --data ../shared/data --tuned RUN --distilled RUN
+    PYTHONPATH=src peers/bin/python benchmarks/throughput.py --data ../shared/data --distilled runs/distil/fashion_9.5
 
 Runs where diffusers 0.42 is installed. The network is the shipped `fashion`, by class, without guidance; diffusers gets it
 as a prediction of the clean sample on 1,000 discrete times of the network's own schedule, `trailing` spacing, its defaults
@@ -65,7 +65,7 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     model = suffuse.load("fashion")
-    for calls in (5, 8):
+    for calls in (5, 7, 8):
         model.tune(calls, n=96, guidance=1.0)
     data = model.modality.dataset(args.data / "images/fashion-mnist", split="test")
     rows = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))[: args.samples]
@@ -82,6 +82,7 @@ def main() -> None:
         "suffuse": (10, own(model, steps=10)),
         "suffuse, bf16": (10, own(model, steps=10, precision="bf16")),
         "suffuse, tuned, bf16": (8, own(model, steps=8, precision="bf16")),
+        "suffuse, tuned, bf16  ": (7, own(model, steps=7, precision="bf16")),
         "suffuse, tuned": (5, own(model, steps=5)),
         "suffuse, tuned, bf16 ": (5, own(model, steps=5, precision="bf16")),
     }
