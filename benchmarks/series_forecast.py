@@ -57,7 +57,7 @@ def run_doublewell(args) -> None:
             out[:, k] = x
         return out
 
-    values = paths(4000, 24)
+    values = paths(40000, 24)
     data = {"values": values[:, :, None]}
     model, seconds = trained(
         args, "doublewell", data, {"window": 24, "horizon": 20}, tasks={"forecast": 1.0}, batch=128
@@ -82,7 +82,7 @@ def run_doublewell(args) -> None:
         rows[-1]["difference"] = rows[-1]["upper well, suffuse (2,000)"] - rows[-1]["upper well, exact (20,000 paths)"]
         print(json.dumps(rows[-1]), flush=True)
     text = (
-        f"dx = 4 (x - x^3) dt + .7 dW, seen every .5; trained on 4,000 paths of 24 points ({model.notes.get('steps')} steps, "
+        f"dx = 4 (x - x^3) dt + .7 dW, seen every .5; trained on 40,000 paths of 24 points ({model.notes.get('steps')} steps, "
         f"{seconds:.0f} s of process time), 4 points given, 20 asked. Share of paths that end in the upper well."
     )
     write(args, "doublewell", "Double-well process (line 3)", text, rows)
