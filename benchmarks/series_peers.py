@@ -1,6 +1,6 @@
 """SAITS and CSDI of PyPOTS 1.5 on windows prepared by `series.py`; run by the Python of an environment that has them.
 
-    python -m venv peers && peers/bin/pip install torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu
+    python -m venv peers && peers/bin/pip install torch==2.13.0
     peers/bin/pip install --no-deps pypots==1.5
     peers/bin/pip install h5py einops pandas seaborn matplotlib tensorboard scikit-learn "transformers<=4.57.6" \
         "tsdb>=0.8" "pygrinder>=0.7" "benchpots>=0.5" ai4ts
