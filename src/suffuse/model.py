@@ -126,7 +126,7 @@ class Model:
         )
         return self.modality.decode(fields, task)
 
-    def stream(
+    def batches(
         self,
         n: int,
         given: Any = None,

@@ -83,7 +83,7 @@ def sample(a: Namespace) -> int:
     asked |= {"given": given(a.given, model), "start": a.start, "progress": show.interactive()}
     if a.output is None or Path(a.output).suffix or not model.modality.numbered:
         return deliver(model, model.sample(a.n, **asked), a.output)
-    batches = model.stream(a.n, **asked)
+    batches = model.batches(a.n, **asked)
     first = next(batches)
     if plain(first, model):
         return deliver(model, [*first, *chain.from_iterable(batches)], a.output)

@@ -21,19 +21,19 @@ def arrays(pictures):
 
 
 @pytest.mark.parametrize("given", [None, {"label": 3}, {"label": [0, 1, 2, 3, 4]}])
-def test_a_stream_brings_what_sample_brings(digits, given):
+def test_batches_bring_what_sample_brings(digits, given):
     seen = []
-    parts = list(digits.stream(5, given, batch=2, steps=2, progress=lambda done, total: seen.append((done, total))))
+    parts = list(digits.batches(5, given, batch=2, steps=2, progress=lambda done, total: seen.append((done, total))))
     assert [len(p) for p in parts] == [2, 2, 1] and seen[-1] == (6, 6)
     whole = digits.sample(5, given, batch=2, steps=2)
     assert np.array_equal(arrays(p for part in parts for p in part), arrays(whole))
 
 
-def test_a_stream_holds_one_batch_at_a_time(digits, monkeypatch):
+def test_memory_holds_one_batch_at_a_time(digits, monkeypatch):
     sizes = []
     run = digits.modality.request
     monkeypatch.setattr(digits.modality, "request", lambda n, *a, **k: sizes.append(n) or run(n, *a, **k))
-    for _ in digits.stream(6, {"label": 3}, batch=2, steps=1):
+    for _ in digits.batches(6, {"label": 3}, batch=2, steps=1):
         pass
     assert sizes == [2, 2, 2]
 
