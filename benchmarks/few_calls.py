@@ -47,7 +47,10 @@ def main() -> None:
 
         def student(name: str = name, source: Any = source, read: dict[str, Any] = told["read"]) -> Any:
             folder = args.work / name
-            return suffuse.load(name).distill(source, args.minutes, read=read, output=folder, resume=True, tell=print)
+            options = {k: v for k, v in read.items() if k != "classes"}  # which the model knows
+            return suffuse.load(name).distill(
+                source, args.minutes, read=options, output=folder, resume=True, tell=print
+            )
 
         measure(name, "default", lambda name=name: suffuse.load(name))
         measure(name, "8 tuned", lambda name=name: suffuse.load(name).tune(8, n=32))
