@@ -3,8 +3,7 @@
     python benchmarks/distil.py fashion --data ../shared/data --minutes 1 2.5 5 9.5     # resumes; writes distil_fashion.md
 
 Pictures are made by class (labels of the test set) with the model's own guidance, which the student has folded in; the
-same noise for all. Real against real beside; the reference is the teacher at 50 calls with its own settings, and
-`teacher_ode` is the same without added noise, which is what the student learns.
+same noise for all. Real against real beside; the reference is the teacher at 50 calls with its own settings.
 """
 
 from __future__ import annotations

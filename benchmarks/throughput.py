@@ -76,44 +76,39 @@ def main() -> None:
     def own(network: Any, **settings: Any) -> Callable[[Any], torch.Tensor]:
         return lambda task: network.run(task, guidance=1.0, batch=args.chunk, **settings)["image"]
 
-    ways: dict[str, tuple[int, Callable[[Any], torch.Tensor]]] = {
-        "diffusers DDIM": (50, diffusers_loop(model, "DDIM", 50)),
-        "diffusers DPM-Solver++ 2M": (20, diffusers_loop(model, "DPM-Solver++ 2M", 20)),
-        "suffuse": (10, own(model, steps=10)),
-        "suffuse, bf16": (10, own(model, steps=10, precision="bf16")),
-        "suffuse, tuned, bf16": (8, own(model, steps=8, precision="bf16")),
-        "suffuse, tuned, bf16  ": (7, own(model, steps=7, precision="bf16")),
-        "suffuse, tuned": (5, own(model, steps=5)),
-        "suffuse, tuned, bf16 ": (5, own(model, steps=5, precision="bf16")),
+    ways: dict[tuple[str, int], Callable[[Any], torch.Tensor]] = {
+        ("diffusers DDIM", 50): diffusers_loop(model, "DDIM", 50),
+        ("diffusers DPM-Solver++ 2M", 20): diffusers_loop(model, "DPM-Solver++ 2M", 20),
+        ("suffuse", 10): own(model, steps=10),
+        ("suffuse, bf16", 10): own(model, steps=10, precision="bf16"),
+        ("suffuse, tuned, bf16", 8): own(model, steps=8, precision="bf16"),
+        ("suffuse, tuned, bf16", 7): own(model, steps=7, precision="bf16"),
+        ("suffuse, tuned", 5): own(model, steps=5),
+        ("suffuse, tuned, bf16", 5): own(model, steps=5, precision="bf16"),
     }
     if args.distilled:
         student = suffuse.load(args.distilled)
-        ways |= {
-            f"suffuse, distilled{', bf16' if p == 'bf16' else ''}" + " " * calls: (
-                calls,
-                own(student, steps=calls, precision=p),
-            )
-            for calls in (2, 1)
-            for p in ("fp32", "bf16")
-        }
-    spent: dict[str, list[float]] = {name: [] for name in ways}
-    made: dict[str, list[torch.Tensor]] = {name: [] for name in ways}
+        for calls in (2, 1):
+            ways["suffuse, distilled", calls] = own(student, steps=calls)
+            ways["suffuse, distilled, bf16", calls] = own(student, steps=calls, precision="bf16")
+    spent: dict[tuple[str, int], list[float]] = {way: [] for way in ways}
+    made: dict[tuple[str, int], list[torch.Tensor]] = {way: [] for way in ways}
     for first in range(0, args.samples, args.chunk):
         part = labels[first : first + args.chunk]
         task = model.modality.request(
             len(part), {"label": part.flatten().tolist()}, index=torch.arange(first, first + len(part))
         )
-        for name, (_, way) in ways.items():
+        for way, draw in ways.items():
             begun = time.process_time()
-            out = way(task)
-            spent[name].append(time.process_time() - begun)
-            made[name].append(from_field(out, model.modality.config))
-    speed = {name: args.chunk / statistics.median(values) for name, values in spent.items()}
-    slow, fast = speed["diffusers DDIM"], speed["diffusers DPM-Solver++ 2M"]
+            out = draw(task)
+            spent[way].append(time.process_time() - begun)
+            made[way].append(from_field(out, model.modality.config))
+    speed = {way: args.chunk / statistics.median(values) for way, values in spent.items()}
+    slow, fast = speed["diffusers DDIM", 50], speed["diffusers DPM-Solver++ 2M", 20]
     lines = []
-    for name, (calls, _) in ways.items():
-        found, rate = frechet(features(torch.cat(made[name])), real), speed[name]
-        lines.append([name.strip(), calls, found, rate, rate / slow, rate / fast])
+    for name, calls in ways:
+        found, rate = frechet(features(torch.cat(made[name, calls])), real), speed[name, calls]
+        lines.append([name, calls, found, rate, rate / slow, rate / fast])
     floor = frechet(features(data.pixels[rows]), real)
     table(
         "throughput",
