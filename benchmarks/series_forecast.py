@@ -91,10 +91,10 @@ def run_doublewell(args) -> None:
 def run_m4(args) -> None:
     """Line 1: beats the classical methods."""
     train, test = m4_hourly(args.data)
-    size, horizon = 264, 48
+    size, horizon = 312, 48
     parts = [pd.DataFrame({"unique_id": f"H{k}", "ds": np.arange(len(v)), "y": v}) for k, v in enumerate(train)]
-    read = {"window": size, "horizon": horizon, "season": [24, 168], "layout": "separate"}
-    model, seconds = trained(args, "m4", pd.concat(parts), read, tasks={"forecast": 1.0}, batch=24)
+    read = {"window": size, "horizon": horizon, "season": [24, 168], "layout": "separate", "patch": 12, "dim": 64}
+    model, seconds = trained(args, "m4", pd.concat(parts), read, tasks={"forecast": 1.0}, batch=args.batch or 32)
     chosen = np.arange(len(train))[:: max(1, len(train) // args.windows)]
     records, hidden = [], [np.arange(size)[None] >= size - horizon] * len(chosen)
     for k in chosen:

@@ -68,6 +68,11 @@ def test_the_seasonal_value_is_that_of_the_fewest_seasons_ago():
     known[..., 6:] = False
     got = baseline(x * known, known, torch.arange(12.0)[None], seasons=[4])
     assert got.seasonal[0, 0, 6:, 0].tolist() == [2, 3, 4, 5, 2, 3] and got.has_season[0, 0, 6:].all()
+    holed = known.clone()
+    holed[..., 2] = False
+    far = baseline(x * holed, holed, torch.arange(12.0)[None], seasons=[4])
+    assert far.seasonal[0, 0, :, 0].tolist() == [4, 5, 0, 0, 0, 1, 0, 3, 4, 5, 0, 3]
+    assert far.has_season[0, 0, :, 0].tolist() == [True, True, False, False] + [True, True, False, True] * 2
     warped = baseline(x * known, known, torch.arange(12.0)[None] ** 1.5, seasons=[4])
     assert not warped.has_season.any()
 
@@ -92,6 +97,28 @@ def test_the_preconditioning_is_exact_for_a_gaussian_residual():
     c_in = 1 / torch.sqrt(alpha**2 * net.std**2 + sigma**2)
     clean = net({"series": c_in * noisy}, {"series": t}, {"times": torch.arange(4.0)[None]})["series"] * net.std
     torch.testing.assert_close(clean, alpha * noisy / (alpha**2 + sigma**2))
+
+
+@pytest.mark.parametrize("mixing", ["attention", "rnn", "both"])
+def test_patches_repeat_known_entries_and_see_times_within_them(mixing):
+    torch.manual_seed(0)
+    net = SeriesNetwork(2, named=False, dim=16, heads=2, patch=4, mixing=mixing)
+    with torch.no_grad():
+        for p in net.parameters():
+            p.add_(0.1 * torch.randn_like(p))
+    x, level = torch.linspace(-1, 1, 18).view(1, 2, 9), torch.zeros(1, 2, 9)
+    level[..., 3:6] = 0.5
+    times = torch.tensor([[0.0, 1, 2, 3, 4.5, 5, 6, 7, 9]])
+    clean = net({"series": x}, {"series": level}, {"times": times})["series"] * net.std
+    torch.testing.assert_close(clean[level == 0], x[level == 0] * net.std)
+    moved = times.clone()
+    moved[0, 4] = 4.2
+    other = net({"series": x}, {"series": level}, {"times": moved})["series"] * net.std
+    assert (other - clean)[level > 0].abs().min() > 1e-6
+    exists = torch.arange(9) < 7
+    shorter = net({"series": x[..., :7]}, {"series": level[..., :7]}, {"times": times[:, :7]})["series"]
+    padded = net({"series": x * exists}, {"series": level}, {"times": times, "exists:series": exists.expand(1, 2, 9)})
+    assert shorter.isfinite().all() and padded["series"].isfinite().all()
 
 
 def test_questions_group_only_equal_neighbouring_runs():

@@ -45,7 +45,7 @@ def test_padding_is_not_attended_to():
     given, noisy, clock, level = inputs(nodes=1)
     exists = torch.ones(2, 1, 6, dtype=torch.bool)
     exists[:, :, 4:] = False
-    long = net.decode(net.encode(given, clock, exists), noisy, level)[..., :4]
+    long = net.decode(net.encode(given, clock, exists), noisy, level)[:, :, :4]
     short = net.decode(net.encode(given[:, :, :4], clock[:, :4]), noisy[:, :, :4], level)
     torch.testing.assert_close(long, short, atol=1e-5, rtol=1e-5)
 
@@ -60,6 +60,25 @@ def test_node_bias_and_permutation():
     torch.testing.assert_close(b, a[:, order], atol=1e-5, rtol=1e-5)
     other = network(node_bias=-bias)
     assert (other.decode(other.encode(given, clock), noisy, level) - a).abs().max() > 1e-4
+
+
+def test_a_memory_reads_the_known_part_in_both_directions():
+    net = network(memory=True, nodes=False)
+    given, noisy, clock, level = inputs(questions=1, samples=1, nodes=1)
+    a = net.decode(net.encode(given, clock), noisy, level)
+    for place in (0, 5):
+        changed = given.clone()
+        changed[:, :, place] += 1
+        assert (
+            net.recall(net.memory(net.given(changed)[0])[0]) != net.recall(net.memory(net.given(given)[0])[0])
+        ).all()
+        assert (net.decode(net.encode(changed, clock), noisy, level) - a).abs().min() > 1e-7
+
+
+def test_several_answers_a_token():
+    net = AxialTransformer(3, 2, 5, dim=16, heads=2)
+    given, noisy, clock, level = inputs()
+    assert net.decode(net.encode(given, clock), noisy, level).shape == (6, 4, 6, 5)
 
 
 def test_a_new_network_answers_zero_and_takes_targets():

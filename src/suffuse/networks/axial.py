@@ -143,14 +143,17 @@ def spread(places: Places, samples: int) -> Places:
 class AxialTransformer(nn.Module):
     """Encoder of known features and decoder of noisy ones over (node, time) tokens.
 
-    given, noisy: numbers of features a token; longest: the longest span of times, in the unit of `times`;
-    node_bias: (N, N) similarity of nodes (an adjacency, or minus distances), scaled per head by learnt weights.
+    given, noisy, outputs: numbers of features and answers a token; longest: the longest span of times, in the unit of
+    `times`; node_bias: (N, N) similarity of nodes (an adjacency, or minus distances), scaled per head by learnt weights;
+    memory: a GRU over the times of each node, in both directions, reads the known features first (as the recurrent
+    condition of TimeGrad, Rasul et al. 2021); encoder_layers=0 leaves it alone.
     """
 
     def __init__(
         self,
         given: int,
         noisy: int,
+        outputs: int = 1,
         *,
         dim: int = 64,
         heads: int = 4,
@@ -158,12 +161,15 @@ class AxialTransformer(nn.Module):
         layers: int = 3,
         nodes: bool = True,
         share: bool = True,
+        memory: bool = False,
         longest: float = 256.0,
         node_bias: Tensor | None = None,
     ):
         super().__init__()
         self.share, self.nodes, self.heads = share, nodes, heads
         self.given, self.noisy = nn.Linear(given, dim), nn.Linear(noisy, dim)
+        self.memory = nn.GRU(dim, dim // 2, batch_first=True, bidirectional=True) if memory else None
+        self.recall = nn.Linear(dim // 2 * 2, dim, bias=False) if memory else None
         self.rotary = Rotary(max(dim // heads, 8), base=max(longest, 16.0))
         self.level = LevelEmbedding(dim)
         self.target = zero_init(nn.Linear(dim, dim))
@@ -175,7 +181,7 @@ class AxialTransformer(nn.Module):
                 Maps(dim, heads, max(dim // heads, 8)) for _ in range(layers if nodes else 0)
             )
         self.encoder_norm, self.norm = RMSNorm(dim), RMSNorm(dim)
-        self.head = zero_init(nn.Linear(dim, 1))
+        self.head = zero_init(nn.Linear(dim, outputs))
         self.register_buffer("bias", node_bias.float() if node_bias is not None else None, persistent=False)
         if node_bias is not None:
             self.bias_weight = nn.Parameter(torch.linspace(0.5, 4, heads)[:, None, None])
@@ -194,7 +200,10 @@ class AxialTransformer(nn.Module):
     def encode(self, features: Tensor, times: Tensor, exists: Tensor | None = None) -> Encoded:
         """features (Q, N, T, given), times (Q, T), exists (Q, N or 1, T) bool or None."""
         places = self.places(times, exists, features.shape[1])
-        h = self.given(features)[:, None]
+        h = self.given(features)
+        if self.memory is not None:
+            h = h + self.recall(self.memory(h.flatten(0, 1))[0]).view(h.shape)
+        h = h[:, None]
         for layer in self.encoder:
             h = layer(h, places)
         h = self.encoder_norm(h[:, 0])
@@ -205,8 +214,8 @@ class AxialTransformer(nn.Module):
         return Encoded(h, along, across, places)
 
     def decode(self, encoded: Encoded, noisy: Tensor, level: Tensor, target: Tensor | None = None) -> Tensor:
-        """noisy (Q S, N, T, noisy) with the S samples of a question next to each other; level (Q S,): one value (Q S, N, T)
-        a token. target: next levels (Q S,) of a flow map."""
+        """noisy (Q S, N, T, noisy) with the S samples of a question next to each other; level (Q S,): answers
+        (Q S, N, T, outputs). target: next levels (Q S,) of a flow map."""
         questions = encoded.features.shape[0]
         cond = self.level(level)
         if target is not None:
@@ -217,4 +226,4 @@ class AxialTransformer(nn.Module):
         for k, layer in enumerate(self.decoder):
             maps = (encoded.time_maps[k], encoded.node_maps[k] if self.nodes else None) if self.share else None
             h = layer(h, encoded.places, cond, maps)
-        return self.head(self.norm(h)).view(noisy.shape[:3])
+        return self.head(self.norm(h)).view(*noisy.shape[:3], -1)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -76,18 +77,22 @@ def baseline(values: Tensor, known: Tensor, times: Tensor, seasons: Sequence[int
 
 
 def seasonal_naive(values: Tensor, known: Tensor, times: Tensor, season: int) -> tuple[Tensor, Tensor]:
-    """The known value the fewest seasons back, else the fewest seasons ahead, and where there is one."""
-    found = torch.zeros_like(known)
-    answer = torch.zeros_like(values)
+    """The known value the fewest seasons back or ahead (back when equally far), and where there is one."""
     size = values.shape[-1]
     if season >= size:
-        return answer, found
-    for shift in [k for m in range(1, min(size // season, 4) + 1) for k in (m * season, -m * season)]:
-        if abs(shift) >= size:
-            continue
-        moved, there = torch.roll(values, shift, -1), torch.roll(known, shift, -1)
-        apart = (times - torch.roll(times, shift, -1))[:, None]
-        there = there & ((apart - shift).abs() < 0.01 * abs(shift))
-        take = there & ~found
-        answer, found = torch.where(take, moved, answer), found | there
-    return answer, found
+        return torch.zeros_like(values), torch.zeros_like(known)
+    place = torch.arange(size, device=values.device).expand_as(known)
+
+    def last(index: Tensor) -> Tensor:
+        """The largest index of the same phase at least one season before each place."""
+        rows = F.pad(index, (season, -size % season), value=-2 * size).unflatten(-1, (-1, season))
+        return rows.cummax(-2).values.flatten(-2)[..., :size]
+
+    before = last(torch.where(known, place, -2 * size))
+    after = -last(torch.where(known, -place, -2 * size).flip(-1)).flip(-1)
+    back, ahead = place - before, after - place
+    source = torch.where(back <= ahead, before, after).clamp(0, size - 1)
+    clock = times[:, None].expand(values.shape)
+    apart = (clock - clock.gather(-1, source) - (place - source)).abs()
+    found = (torch.minimum(back, ahead) < size) & (apart < 0.01 * (place - source).abs())
+    return values.gather(-1, source) * found, found

@@ -22,6 +22,7 @@ from suffuse.modalities.series.panel import Panel, median_step
 from suffuse.modalities.series.windows import Windows, collate, scale_record
 
 NOISES = ("white", "ou", "rbf")
+MIXINGS = ("attention", "rnn", "both")
 READ_OPTIONS = ("target", "id", "time", "known", "static", "layout")
 
 
@@ -52,7 +53,7 @@ class Series(Modality):
         season in steps (one or several); transform none, log or log1p; noise white, ou or rbf with noise_scale in steps;
         floor False lets series that were never negative become so;
         adjacency or positions (an array, or a CSV without header); std, warp of the process; dim, heads, encoder_layers,
-        layers, share, use_baseline of the network."""
+        layers, share, use_baseline, patch, mixing of the network."""
         columns = {k: options.pop(k) for k in READ_OPTIONS if k in options}
         panel = reading.read_panel(source, **columns)
         config = learn_config(panel, columns, options)
@@ -91,6 +92,8 @@ class Series(Modality):
             static=len(c["static"]),
             node_bias=bias,
             use_baseline=c["use_baseline"],
+            patch=c.get("patch", 1),
+            mixing=c.get("mixing", "attention"),
             longest=float(c["window"]),
             **sizes,
         )
@@ -216,7 +219,7 @@ def learn_config(panel: Panel, columns: dict[str, Any], options: dict[str, Any])
         "warp",
         "dim",
     }
-    known |= {"heads", "encoder_layers", "layers", "share", "use_baseline", "floor"}
+    known |= {"heads", "encoder_layers", "layers", "share", "use_baseline", "floor", "patch", "mixing"}
     for name in options:
         if name not in known:
             raise DataError(
@@ -227,6 +230,8 @@ def learn_config(panel: Panel, columns: dict[str, Any], options: dict[str, Any])
         raise DataError(f"transform is '{transform}'; it must be one of {', '.join(scaling.TRANSFORMS)}")
     if noise not in NOISES:
         raise DataError(f"noise is '{noise}'; it must be one of {', '.join(NOISES)}")
+    if options.get("mixing", "attention") not in MIXINGS:
+        raise DataError(f"mixing is {options['mixing']!r}; it must be one of {', '.join(MIXINGS)}")
     step = median_step(panel.records)
     seasons = _seasons(options["season"]) if "season" in options else scaling.natural_seasons(step, panel.dates)
     longest = max(len(r.times) for r in panel.records)
@@ -275,6 +280,8 @@ def learn_config(panel: Panel, columns: dict[str, Any], options: dict[str, Any])
         "layers": int(options.get("layers", 2)),
         "share": bool(options.get("share", True)),
         "use_baseline": bool(options.get("use_baseline", True)),
+        "patch": _steps("patch", options.get("patch"), 1, window),
+        "mixing": options.get("mixing", "attention"),
     }
     config["periods"] = scaling.periods(step, panel.dates, seasons, config["span"][1] - config["span"][0])
     return config

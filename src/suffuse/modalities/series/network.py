@@ -24,6 +24,9 @@ class SeriesNetwork(nn.Module):
     EDM preconditioning (Karras et al. 2022, table 1, with sigma_data = s): the noisy value enters as
     (x - alpha b) / sqrt(alpha^2 s^2 + sigma^2), so an easy entry is not drowned in noise made for a hard one.
 
+    patch: so many times in a row make one token (Nie et al. 2023, "A time series is worth 64 words"), which shortens
+    attention by its square: the choice for long windows. mixing: what reads the known part, "attention", "rnn" or "both".
+
     context: times (B, T) in median steps, and where there are any calendar (B, K, T), known (B, C, N or 1, T), static
     (B, S, N or 1), exists:series (B, N or 1, T), question (B,): rows with the same number share what is given.
     """
@@ -40,10 +43,12 @@ class SeriesNetwork(nn.Module):
         named: bool = True,
         node_bias: Tensor | None = None,
         use_baseline: bool = True,
+        patch: int = 1,
+        mixing: str = "attention",
         **sizes,
     ):
         super().__init__()
-        self.std, self.seasons, self.use_baseline = std, tuple(seasons), use_baseline
+        self.std, self.seasons, self.use_baseline, self.patch = std, tuple(seasons), use_baseline, patch
         self.node = nn.Parameter(torch.randn(nodes, NODE_FEATURES) * 0.3) if named and nodes > 1 else None
         many = len(self.seasons)
         extra = NODE_FEATURES if self.node is not None else 0
@@ -52,7 +57,18 @@ class SeriesNetwork(nn.Module):
             self.blend[2].weight.mul_(0.1)
             self.blend[2].bias.copy_(torch.tensor([2.0, 0.0, -1.0, 0.0, *[0.0] * many, math.log(0.5)]))
         given = 18 + 2 * many + calendar + known + static + extra
-        self.body = AxialTransformer(given, 10, nodes=nodes > 1, node_bias=node_bias, **sizes)
+        if mixing == "rnn":
+            sizes["encoder_layers"] = 0
+        given += patch > 1
+        self.body = AxialTransformer(
+            given * patch,
+            10 * patch,
+            patch,
+            nodes=nodes > 1,
+            node_bias=node_bias,
+            memory=mixing != "attention",
+            **sizes,
+        )
         self._memo: tuple[list[Tensor], tuple] | None = None
 
     def forward(self, x: dict, levels: dict, context: dict, targets: dict | None = None) -> dict:
@@ -80,12 +96,12 @@ class SeriesNetwork(nn.Module):
         own = [residual * unknown, level, level - clock[:, None, None], unknown.to(value.dtype)]
         active = unknown & (level <= clock[:, None, None] + 1e-6)
         shifts = pooled(value - cos * blend, cos, sin, scale, active)
-        noisy = torch.stack(own + contrasts(value, sin) + shifts, -1)
+        noisy = folded(torch.stack(own + contrasts(value, sin) + shifts, -1), self.patch)
         target = None
         if targets is not None:
             after = targets["series"].to(value.dtype).expand(value.shape)
             target = torch.where(unknown, after, torch.ones_like(after)).flatten(1).amin(1)
-        raw = self.body.decode(encoded, noisy, clock, target)
+        raw = self.body.decode(encoded, noisy, clock, target).flatten(2)[..., : value.shape[-1]]
         clean = (scale / total) ** 2 * cos * value + (sin / total) ** 2 * blend + scale * sin / total * raw
         return {"series": clean / self.std}
 
@@ -132,7 +148,19 @@ class SeriesNetwork(nn.Module):
             *node,
             *self._extras(context, given),
         ]
-        return self.body.encode(torch.cat(features, -1), times, exists), blend, scale
+        return self._encode(torch.cat(features, -1), times, exists), blend, scale
+
+    def _encode(self, features: Tensor, times: Tensor, exists: Tensor | None) -> Encoded:
+        if self.patch == 1:
+            return self.body.encode(features, times, exists)
+        size = self.patch
+        parts = [times[:, k : k + size] for k in range(0, times.shape[1], size)]
+        middle = torch.stack([p.mean(1) for p in parts], 1)
+        apart = torch.cat([p - m[:, None] for p, m in zip(parts, middle.unbind(1), strict=True)], 1) / size
+        features = torch.cat([features, apart[:, None, :, None].expand(*features.shape[:3], 1)], -1)
+        if exists is not None:
+            exists = folded(exists[..., None], size).any(-1)
+        return self.body.encode(folded(features, size), middle, exists)
 
     def _blend(self, answer: Tensor, base: Baseline, given: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
         if not self.use_baseline:
@@ -160,6 +188,14 @@ class SeriesNetwork(nn.Module):
         if "static" in context:
             extras.append(context["static"].to(given.dtype).transpose(1, 2)[:, :, None].expand(rows, nodes, times, -1))
         return extras
+
+
+def folded(x: Tensor, patch: int) -> Tensor:
+    """(B, N, T, F) -> (B, N, ceil(T / patch), patch F), zeros at the end where T is no multiple."""
+    if patch == 1:
+        return x
+    x = nn.functional.pad(x, (0, 0, 0, -x.shape[2] % patch))
+    return x.unflatten(2, (-1, patch)).flatten(3)
 
 
 FLOOR = 0.02
