@@ -1,0 +1,65 @@
+"""What the scripts of benchmarks/audio.py share: the table of results, the test clips, the scores of two sounds."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from suffuse.files import write_json, write_text
+from suffuse.modalities.audio.waves import normalise, read_wave
+
+RESULTS = Path(__file__).parent / "results" / "audio.json"
+UNPRINTED = ("--work", "--data", "--results")
+
+
+class Table:
+    """Rows by section, kept as JSON after every row and rendered as Markdown."""
+
+    path = RESULTS
+
+    def __init__(self, section: str, note: str):
+        self.all = json.loads(self.path.read_text()) if self.path.is_file() else {}
+        self.rows = self.all.setdefault(section, {"note": "", "rows": {}})["rows"]
+        self.all[section]["note"] = note
+
+    def row(self, name: str, make: Callable[[], dict[str, float]]) -> dict[str, float]:
+        """The row of this name; made if it is not there yet."""
+        if name not in self.rows:
+            self.rows[name] = {k: round(float(v), 4) for k, v in make().items()}
+            print(name, self.rows[name], flush=True)
+            write_json(self.all, self.path)
+            write_text(render(self.all), self.path.with_suffix(".md"))
+        return self.rows[name]
+
+
+def render(tables: dict) -> str:
+    lines = ["# Audio", ""]
+    for section, table in tables.items():
+        heads = list(dict.fromkeys(k for row in table["rows"].values() for k in row))
+        lines += [f"## {section}", "", table["note"], "", "| | " + " | ".join(heads) + " |"]
+        lines.append("|---" * (len(heads) + 1) + "|")
+        for name, row in table["rows"].items():
+            lines.append(f"| {name} | " + " | ".join(f"{row[h]:g}" if h in row else "" for h in heads) + " |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def command() -> str:
+    """The command line of this run, without the folders that differ from machine to machine."""
+    words = sys.argv[1:]
+    shown = [w for w, before in zip(words, ["", *words]) if w not in UNPRINTED and before not in UNPRINTED]
+    return f"`python benchmarks/audio.py {' '.join(Path(w).name if '/' in w else w for w in shown)}`"
+
+
+def paths_of(folder: Path) -> list[Path]:
+    """The sound files of a folder, in the order of their names."""
+    return sorted(p for p in folder.iterdir() if p.suffix in (".wav", ".flac"))
+
+
+def clips_of(folder: Path, rate: int, count: int | None = None) -> list[np.ndarray]:
+    """The first clips of a folder at one rate and at the house's loudness."""
+    return [normalise(read_wave(p, rate)[0], rate)[0] for p in paths_of(folder)[:count]]

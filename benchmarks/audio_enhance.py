@@ -1,0 +1,131 @@
+"""Line 7 of benchmarks/audio.py: noise taken away from speech, beside noisereduce.
+
+    python benchmarks/audio.py noises --work runs/audio
+    suffuse train runs/audio/noises -o runs/audio/clean-model --minutes 15 --width 192 --depth 6 --rank 48 --patch 2 --view false
+    python benchmarks/audio.py enhance runs/audio/clean-model --work runs/audio --clips 96 --calls 1,2,4
+
+Noises: white; pink (power 1 / f); hum (50 or 60 Hz and its harmonics); babble (six other sentences at once). Training pairs
+hold white, hum and babble only, so pink is unseen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from audio_common import Table, clips_of, command, paths_of
+
+from suffuse.metrics.audio import log_spectral_distance
+from suffuse.modalities.audio.stft import Spectral
+from suffuse.modalities.audio.waves import loudness, normalise, write_wave
+
+RATE = 16_000
+SEEN, UNSEEN = ("white", "hum", "babble"), "pink"
+RATIOS = (0, 5, 10, 15)
+"""dB of speech (its active parts) over noise in the test."""
+TAKES = 2
+"""Noisy versions of each training sentence."""
+
+
+def noise(kind: str, samples: int, others: list[np.ndarray], draw: np.random.Generator) -> np.ndarray:
+    """(samples,) of one kind of noise, of unit root mean square."""
+    if kind == "white":
+        wave = draw.normal(size=samples)
+    elif kind == "pink":
+        spectrum = np.fft.rfft(draw.normal(size=samples))
+        wave = np.fft.irfft(spectrum / np.sqrt(np.maximum(np.arange(len(spectrum)), 1)), samples)
+    elif kind == "hum":
+        at = np.arange(samples) / RATE
+        base = draw.choice([50.0, 60.0]) * draw.uniform(0.995, 1.005)
+        fall, count = draw.uniform(0.5, 1.5), int(draw.integers(5, 40))
+        strength = draw.uniform(0.3, 1.0, count) / np.arange(1, count + 1) ** fall
+        phase = draw.uniform(0, 2 * np.pi, count)
+        wave = sum(s * np.sin(2 * np.pi * base * k * at + p) for k, (s, p) in enumerate(zip(strength, phase), 1))
+    else:
+        wave = np.zeros(samples)
+        for number in draw.choice(len(others), 6, replace=False):
+            other = np.roll(others[number], int(draw.integers(len(others[number]))))
+            wave += np.resize(other, samples)
+    return wave / np.sqrt((wave**2).mean())
+
+
+def mix(wave: np.ndarray, kind: str, ratio: float, others: list[np.ndarray], draw: np.random.Generator) -> np.ndarray:
+    """The wave with noise at so many dB below its active parts."""
+    added = noise(kind, len(wave), others, draw) * loudness(wave, RATE) * 10 ** (-ratio / 20)
+    return (wave + added).astype(np.float32)
+
+
+def noises(a: argparse.Namespace) -> None:
+    """Write the training pairs: work/noises/clean and work/noises/noisy."""
+    paths = paths_of(a.work / "kathleen" / "train")
+    clips = clips_of(a.work / "kathleen" / "train", RATE)
+    for part in ("clean", "noisy"):
+        (a.work / "noises" / part).mkdir(parents=True, exist_ok=True)
+    for take in range(TAKES):
+        for number, (path, wave) in enumerate(zip(paths, clips, strict=True)):
+            draw = np.random.default_rng([take, number])
+            others = clips[:number] + clips[number + 1 :]
+            noisy = mix(wave, SEEN[(number + take) % 3], draw.uniform(0, 15), others, draw)
+            scale = 0.9 / max(1.0, np.abs(noisy).max())
+            for part, one in (("clean", wave), ("noisy", noisy)):
+                write_wave(one * scale, RATE, a.work / "noises" / part / f"{path.stem}_{take}.flac")
+
+
+def enhance(a: argparse.Namespace) -> None:
+    from audio_words import chooser, sentences
+    from noisereduce import reduce_noise
+    from pesq import pesq
+    from pystoi import stoi
+
+    import suffuse
+
+    model = suffuse.load(a.model)
+    clips = clips_of(a.work / "kathleen" / "test", RATE, a.clips)
+    s = Spectral(RATE)
+    kinds = [(*SEEN, UNSEEN)[k % 4] for k in range(len(clips))]
+    ratios = [RATIOS[k // 4 % 4] for k in range(len(clips))]
+    noisy = [
+        mix(wave, kind, ratio, clips[:k] + clips[k + 1 :], np.random.default_rng([99, k]))
+        for k, (wave, kind, ratio) in enumerate(zip(clips, kinds, ratios, strict=True))
+    ]
+    texts = sentences(a.data)
+    listen = chooser([texts[p.stem] for p in paths_of(a.work / "kathleen" / "test")])
+    note = (
+        f"{len(clips)} held-out Kathleen sentences, each with one of {', '.join(SEEN)} (seen in training, other noises) and "
+        f"{UNSEEN} (unseen kind) at one of {', '.join(map(str, RATIOS))} dB. Wide-band PESQ. Sentence found: pocketsphinx with a "
+        "closed grammar of all 100 test sentences. One seed. "
+        f"The model: {model.notes['recipe']['minutes']:g} minutes of one CPU core. {command()}"
+    )
+    table = Table("Enhancement" + a.tag, note)
+
+    def score(make: Callable[[int, np.ndarray], np.ndarray]) -> Callable[[], dict[str, float]]:
+        def run() -> dict[str, float]:
+            begun = time.process_time()
+            made = [normalise(make(k, w), RATE)[0][: len(w)] for k, w in enumerate(noisy)]
+            seconds = time.process_time() - begun
+            quality = np.array([pesq(RATE, w, m, "wb") for w, m in zip(clips, made, strict=True)])
+            row = {"PESQ": quality.mean()}
+            row |= {f"PESQ {kind}": quality[[k == kind for k in kinds]].mean() for kind in (*SEEN, UNSEEN)}
+            row |= {f"PESQ {ratio} dB": quality[[r == ratio for r in ratios]].mean() for ratio in RATIOS}
+            row["ESTOI"] = np.mean([stoi(w, m, RATE, extended=True) for w, m in zip(clips, made, strict=True)])
+            spectra = [
+                [s.stft(torch.from_numpy(v)[None]).abs() for v in pair] for pair in zip(clips, made, strict=True)
+            ]
+            row["log-spectral distance, dB"] = np.mean([log_spectral_distance(*pair).item() for pair in spectra])
+            row["sentence found, %"] = 100 * np.mean([listen(m) == k for k, m in enumerate(made)])
+            return row | {"CPU seconds a second": seconds / sum(len(c) / RATE for c in clips)}
+
+        return run
+
+    table.row("clean", score(lambda k, wave: clips[k]))
+    table.row("noisy", score(lambda k, wave: wave))
+    for name, fixed in (("noisereduce, stationary", True), ("noisereduce, moving", False)):
+        table.row(
+            name, score(lambda k, w, fixed=fixed: reduce_noise(y=w, sr=RATE, stationary=fixed).astype(np.float32))
+        )
+    for calls in a.calls:
+        name = f"suffuse, {calls} call{'s' * (calls > 1)}"
+        table.row(name, score(lambda k, w, c=calls: model.denoise((w, RATE), steps=c, seed=k)[0][0]))
