@@ -2,6 +2,7 @@
 
     python benchmarks/audio.py prepare --data ../shared/data --work runs/audio      # unpack, split train and test
     python benchmarks/audio.py vocode kathleen --work runs/audio --clips 100        # line 1: copy synthesis
+    python benchmarks/audio.py diffwave --work runs/audio --minutes 10 --clips 4    # line 2: a raw-wave peer
     python benchmarks/audio.py digits spoken-digits --work runs/audio --calls 10    # line 3: recognised, varied
     python benchmarks/audio.py spread spoken-digits --work runs/audio --calls 10    # line 4: within a digit and voice
     python benchmarks/audio.py voices spoken-digits --work runs/audio --samples 20  # line 5: kept, converted
@@ -27,6 +28,7 @@ from audio_common import RESULTS, Table
 
 PARTS = {
     "vocode": "audio_vocode",
+    "diffwave": "audio_diffwave",
     "digits": "audio_digits",
     "noises": "audio_enhance",
     "enhance": "audio_enhance",
@@ -62,6 +64,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=1000)
     parser.add_argument("--calls", type=lambda v: [int(c) for c in v.split(",")], default=[16])
     parser.add_argument("--guidance", type=lambda v: [float(c) for c in v.split(",")], default=[1.5])
+    parser.add_argument("--minutes", type=float, default=10.0, help="diffwave: training of each")
     parser.add_argument("--judge-seconds", type=float, default=60.0)
     parser.add_argument(
         "--results", type=Path, default=RESULTS, help="JSON of finished rows; the Markdown stands beside it"

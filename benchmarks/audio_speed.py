@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-LENGTHS = (2, 10, 60, 180)
-"""Seconds of sound; the last is vocoded once only."""
+LENGTHS = (2, 10, 60)
+"""Seconds of sound."""
 
 
 def probe(model: str, folder: str, calls: int, seconds: int) -> None:
@@ -30,12 +30,12 @@ def probe(model: str, folder: str, calls: int, seconds: int) -> None:
     speech = np.concatenate(clips_of(Path(folder), rate, 40))
     wave = (np.tile(speech, -(-seconds * rate // len(speech)))[: seconds * rate], rate)
     before, times = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, []
-    for _ in range(3 if seconds < LENGTHS[-1] else 1):
+    for _ in range(2):
         begun = time.process_time()
         loaded.vocode(wave, steps=calls)
         times.append((time.process_time() - begun) / seconds)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    row = {"load, s": load, "first": times[0], "steady": min(times[1:] or times)}
+    row = {"load, s": load, "first": times[0], "steady": times[1]}
     print(json.dumps(row | {"peak memory, MB": peak, "rise, MB": peak - before}))
 
 
@@ -45,7 +45,7 @@ def speed(a: argparse.Namespace) -> None:
     note = (
         f"Vocoding on {torch.get_num_threads()} CPU thread(s), polish included: CPU seconds a second of sound, so that other "
         "programs do not count; each row in a process of its own. Load: import of the package and reading of the model. Steady: "
-        "the smaller of two runs after the first (the longest sound is run once). Rise: peak memory above what it was before "
+        "the second run. Rise: peak memory above what it was before "
         f"the first run. One seed. {command()}"
     )
     table = Table("Real-time factor" + a.tag, note)
