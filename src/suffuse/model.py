@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from suffuse.caching import reused_blocks
 from suffuse.diffusion.denoiser import Denoiser
 from suffuse.diffusion.grids import GRIDS
 from suffuse.diffusion.guidance import ClassifierFree
@@ -97,6 +98,7 @@ class Model:
         stochasticity: float | None = None,
         path: DiffusionPath | None = None,
         precision: str | None = None,
+        reuse: int = 1,
         progress: bool | Callable[[int, int], None] = False,
         **asked: Any,
     ) -> list[Any]:
@@ -105,8 +107,9 @@ class Model:
         steps: network calls at most (default: the model's own). guidance: classifier-free weight on given conditions, 1 is off;
         interval: the levels between which it works. solver, grid, stochasticity: how the levels come down (default: the model's
         own). seed, start: sample k is the same whatever the batch: `sample(1, start=7)` equals `sample(64)[7]`. precision:
-        'fp32' (default: the same bits on every run), 'bf16', or 'auto', which times both here once and remembers. Further
-        keywords are the modality's. Raises `AskError`.
+        'fp32' (default: the same bits on every run), 'bf16', or 'auto', which times both here once and remembers. reuse: the
+        inner blocks of a transformer compute in every `reuse`-th call only (faster, other samples). Further keywords are the
+        modality's. Raises `AskError`.
         """
         check_counts(n=n, batch=batch)
         task = self.modality.request(n, given, index=self._index(n, start), **asked)
@@ -122,6 +125,7 @@ class Model:
             stochasticity=stochasticity,
             path=path,
             precision=precision,
+            reuse=reuse,
             progress=progress,
         )
         return self.modality.decode(fields, task)
@@ -183,13 +187,14 @@ class Model:
         stochasticity: float | None = None,
         path: DiffusionPath | None = None,
         precision: str | None = None,
+        reuse: int = 1,
         wrap: Callable[..., Any] | None = None,
         adjust: Callable[[Fields, Fields, int], Fields] | None = None,
         state: Fields | None = None,
     ) -> Iterator[Event]:
         """One event a network call, as it happens; stop with `break`. interval: levels between which guidance works; grid: name
-        of the time grid (default: the model's own). wrap: denoiser -> denoiser, put outside the guidance (such as a `DDNM`).
-        adjust, state: as `suffuse.diffusion.sampling.events` takes them."""
+        of the time grid (default: the model's own). reuse: as in `sample`. wrap: denoiser -> denoiser, put outside the guidance
+        (such as a `DDNM`). adjust, state: as `suffuse.diffusion.sampling.events` takes them."""
         tuned = self._tuned(steps) if path is None and grid is None else None
         chosen = self._solver(solver, tuned)
         path = self._path(steps, path, grid, tuned)
@@ -211,7 +216,8 @@ class Model:
         else:
             eta = 0.0 if tuned and solver is None else self.settings["stochasticity"]
         gradients = getattr(denoiser, "needs_gradients", False)
-        with torch.no_grad() if gradients else torch.inference_mode():
+        mode = torch.no_grad() if gradients else torch.inference_mode()
+        with mode, reused_blocks(self.denoiser.network, reuse):
             yield from engine_events(denoiser, self.joint, task, path, chosen, Random(seed), eta, adjust, state)
 
     def edit(

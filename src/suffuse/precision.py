@@ -17,6 +17,8 @@ from suffuse.training.recipe import PRECISIONS
 class InBf16:
     """A denoiser whose network runs under bf16 autocast; its predictions come out as float32."""
 
+    pure = True
+
     def __init__(self, denoiser: Denoiser):
         self.denoiser = denoiser
         self.choice = Choice(bf16=True)

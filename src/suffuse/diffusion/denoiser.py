@@ -61,6 +61,9 @@ class Denoiser(nn.Module):
     flow_map: the network was distilled and takes the next levels as `targets`.
     """
 
+    pure = True
+    """Its answer depends on its arguments alone: the sampler need not ask twice for the same state."""
+
     def __init__(
         self, network: nn.Module, joint: Joint, parametrisation: dict[str, str] | None = None, flow_map: bool = False
     ):

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from suffuse.diffusion.denoiser import Denoiser
 from suffuse.diffusion.logits import shape_logits
 from suffuse.diffusion.path import Clock, Path
 from suffuse.diffusion.process import Joint, full_levels
@@ -95,7 +94,7 @@ def events(
         return out
 
     # masked tokens say their own level, so an unchanged state has an unchanged prediction
-    reuses = isinstance(denoiser, Denoiser) and all(p.categorical and p.masked for _, p in joint.items())
+    reuses = getattr(denoiser, "pure", False) and all(p.categorical and p.masked for _, p in joint.items())
     clean, seen = {}, x
     levels = levels_at(0)
     for k in range(steps):

@@ -7,6 +7,7 @@ Everything works on tokens (B, L, dim). Conditioning is a tensor (B, L, cond) wi
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -212,10 +213,12 @@ class TransformerBlock(nn.Module):
 
     forward(x, cond=None, rotary=None, bias=None): x (B, L, dim); cond (B, L or 1, cond); see `SelfAttention` for the rest.
     With a condition the gates start at zero; without one the output layers do: either way a new block is the identity.
+    memory: what `suffuse.caching` keeps of earlier calls, or None.
     """
 
     def __init__(self, dim: int, heads: int, cond: int | None = None, hidden: int | None = None):
         super().__init__()
+        self.memory: Any = None
         self.attention, self.mlp = SelfAttention(dim, heads), SwiGLU(dim, hidden)
         if cond is None:
             self.norm1, self.norm2 = RMSNorm(dim), RMSNorm(dim)
@@ -231,6 +234,14 @@ class TransformerBlock(nn.Module):
         rotary: tuple[Tensor, Tensor] | None = None,
         bias: Tensor | None = None,
     ) -> Tensor:
+        if self.memory is None:
+            return self.compute(x, cond, rotary, bias)
+        return self.memory.recall(x, lambda: self.compute(x, cond, rotary, bias))
+
+    def compute(
+        self, x: Tensor, cond: Tensor | None, rotary: tuple[Tensor, Tensor] | None, bias: Tensor | None
+    ) -> Tensor:
+        """What `forward` answers, never from memory."""
         if cond is None:
             x = x + self.attention(self.norm1(x), rotary, bias)
             return x + self.mlp(self.norm2(x))

@@ -23,7 +23,8 @@ SETTINGS = ("steps", "solver", "stochasticity", "path", "progress")
 
 @dataclass
 class Filled:
-    """A record's answer. values: (S, N, T) in original units, given entries repeated; asked: (N, T) bool."""
+    """A record's answer. values: (S, N, T) in original units, given entries repeated, NaN where neither given nor asked;
+    asked: (N, T) bool."""
 
     record: Record
     values: np.ndarray
@@ -32,15 +33,17 @@ class Filled:
 
 @dataclass
 class _Walk:
-    """One record on its way: the scaled window over the whole record and its samples, NaN where still unknown."""
+    """One record on its way: the scaled window over the whole record, its samples, NaN where still unknown, and what is
+    asked (N, T)."""
 
     whole: Window
     samples: np.ndarray
     shared: np.ndarray
+    asked: np.ndarray
 
     def next(self, size: int, horizon: int) -> tuple[int, int, int] | None:
         """(first, last, accept): the next window, and the time before which its answers are final."""
-        open_times = np.isnan(self.samples[0]).any(0)
+        open_times = (np.isnan(self.samples[0]) & self.asked).any(0)
         if not open_times.any():
             return None
         total, hole = len(open_times), int(np.argmax(open_times))
@@ -60,8 +63,18 @@ class _Walk:
         return hole + horizon < known.shape[1] and not known[:, hole : hole + horizon + 1].any()
 
 
-def fill(model: Any, records: list[Record], samples: int = 100, seed: int = 0, **how: Any) -> list[Filled]:
+def fill(
+    model: Any,
+    records: list[Record],
+    samples: int = 100,
+    seed: int = 0,
+    asked: list[np.ndarray] | None = None,
+    **how: Any,
+) -> list[Filled]:
     """Draw `samples` joint completions of every NaN of every record. how: handed to `model.run` (steps, solver, ...).
+
+    asked: masks (N, T) of the entries wanted, where that is not every NaN; the rest stays unknown, as holes do in training:
+    the better question, and the cheaper answer, about sporadic channels.
 
     Long records are answered window by window from the left, each window given what its own sample holds so far, so a
     sample is one consistent path. Stretches with nothing known for longer than the trained horizon are rolled out (told).
@@ -74,11 +87,12 @@ def fill(model: Any, records: list[Record], samples: int = 100, seed: int = 0, *
     config = model.modality.config
     size, horizon = config["window"], config["horizon"]
     walks = []
-    for r in records:
+    for k, r in enumerate(records):
         whole = scale_record(r, config)
         start = np.repeat(whole.values[None], samples, 0)
-        walks.append(_Walk(whole, start, np.ones(len(whole.times), bool)))
-    asked = [np.isnan(w.whole.values) for w in walks]
+        holes = np.isnan(whole.values)
+        wanted = holes if asked is None else holes & asked[k]
+        walks.append(_Walk(whole, start, np.ones(len(whole.times), bool), wanted))
     rolled, count = False, 0
     while True:
         questions = [(w, place) for w in walks if (place := w.next(size, horizon)) is not None]
@@ -89,17 +103,16 @@ def fill(model: Any, records: list[Record], samples: int = 100, seed: int = 0, *
         count += len(questions)
         for (w, (first, _, accept)), answer in zip(questions, answers, strict=True):
             stretch = w.samples[:, :, first:accept]
-            new = np.isnan(stretch)
+            new = np.isnan(stretch) & w.asked[:, first:accept]
             stretch[new] = answer[:, :, : accept - first][new]
             w.shared[first:accept] &= ~new.any((0, 1))
     if rolled:
         text = f"the horizon is longer than the {horizon} steps the model was trained for: rolled out in several pieces"
         warnings.warn(text, stacklevel=4)
     done = []
-    for record, walk, mask in zip(records, walks, asked, strict=True):
+    for record, walk in zip(records, walks, strict=True):
         values = scaling.original(walk.samples, walk.whole.centre, walk.whole.scale, config)
-        values = np.where(mask, values, np.nan_to_num(record.values))
-        done.append(Filled(record, values, mask))
+        done.append(Filled(record, np.where(walk.asked, values, record.values), walk.asked))
     return done
 
 
@@ -107,6 +120,7 @@ def put(model: Any, questions: list, samples: int, seed: int, count: int, **how:
     """Ask the model about stretches (walk, first, last); returns scaled values (S, N, last - first) each."""
     config = model.modality.config
     parts, answers = [], []
+    wanted = [walk.asked[:, first:last] for walk, first, last in questions]
     for k, (walk, first, last) in enumerate(questions):
         piece = cut(walk.whole, first, last)
         shared = bool(walk.shared[first:last].all())
@@ -120,10 +134,10 @@ def put(model: Any, questions: list, samples: int, seed: int, count: int, **how:
         if group and (
             _tokens(group) + _tokens([part]) > TOKENS or group[0][4] != part[4] or len(group[0][3]) != len(part[3])
         ):
-            _answer(model, group, answers, samples, seed, count, how)
+            _answer(model, group, answers, wanted, samples, seed, count, how)
             group = []
         group.append(part)
-    _answer(model, group, answers, samples, seed, count, how)
+    _answer(model, group, answers, wanted, samples, seed, count, how)
     return answers
 
 
@@ -131,8 +145,11 @@ def _tokens(group: list) -> int:
     return sum(len(p[3]) for p in group) * max(p[2].shape[1] * p[2].shape[2] for p in group)
 
 
-def _answer(model: Any, group: list, answers: list, samples: int, seed: int, count: int, how: dict) -> None:
+def _answer(
+    model: Any, group: list, answers: list, wanted: list, samples: int, seed: int, count: int, how: dict
+) -> None:
     task = task_of(group, model.modality.config, samples, count)
+    task.start.held.update(left_open(task, [wanted[p[0]] for p in group], [len(p[3]) for p in group]))
     with warnings.catch_warnings():
         fields = model.run(task, seed=seed, batch=len(task), **how)
     values, row = fields["series"].cpu().numpy(), 0
@@ -157,3 +174,17 @@ def task_of(group: list, config: dict[str, Any], samples: int, count: int = 0) -
         context["question"] = torch.tensor(question)
     start = Start({"series": (~observed).float()})
     return Task({"series": x}, start, exists=exists, context=context, index=torch.tensor(index))
+
+
+def left_open(task: Task, wanted: list[np.ndarray], repeats: list[int]) -> dict:
+    """{"series": (B, N, T) bool}, the unknown entries that are not asked; empty where all are."""
+    unknown = task.start.levels["series"] > 0
+    mask = np.zeros(unknown.shape, bool)
+    row = 0
+    for want, repeat in zip(wanted, repeats, strict=True):
+        mask[row : row + repeat, :, : want.shape[1]] = want
+        row += repeat
+    held = unknown & ~torch.from_numpy(mask)
+    if "series" in task.exists:
+        held = held & task.exists["series"]
+    return {"series": held} if bool(held.any()) else {}

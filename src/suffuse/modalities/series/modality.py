@@ -115,7 +115,7 @@ class Series(Modality):
     @property
     def tasks(self) -> dict[str, float]:
         many = {"channels": 0.1} if len(self.config["nodes"]) > 1 else {}
-        return {"impute": 0.45, "forecast": 0.35, "generate": 0.1, **many}
+        return {"impute": 0.45, "forecast": 0.35, "generate": 0.1, "points": 0.0, "times": 0.0, **many}
 
     def start(self, task: str, batch: Batch, random: Random, step: int) -> Start:
         return tasks.start(task, batch, random, step, self.config["horizon"])

@@ -10,18 +10,19 @@ from torch import Tensor
 from suffuse.diffusion.random import Random
 from suffuse.diffusion.state import Batch, Start
 
-TASKS = ("impute", "forecast", "channels", "generate")
+TASKS = ("impute", "forecast", "channels", "points", "times", "generate")
 
 
 def start(task: str, batch: Batch, random: Random, step: int, horizon: int) -> Start:
     """Level 1 where hidden. `impute`: single points, blocks per node, blocks over all nodes, or the hole pattern of another
     window; `forecast`: the last 1..horizon times of every node; `channels`: whole nodes, all the time or from some time
-    on; `generate`: everything."""
+    on; `points`: single entries alone; `times`: every node at times drawn at random; `generate`: everything."""
     x = batch.x["series"]
     index = batch.index if batch.index is not None else torch.arange(len(x))
     if task == "generate":
         return Start({"series": torch.ones((len(x), 1, 1))})
-    hide = {"impute": _impute, "forecast": _forecast, "channels": _channels}[task]
+    kinds = {"impute": _impute, "forecast": _forecast, "channels": _channels, "points": _points, "times": _times}
+    hide = kinds[task]
     hidden = hide(batch, random, step, index, horizon)
     empty = ~hidden.flatten(1).any(1)
     if empty.any():
@@ -51,8 +52,7 @@ def blocks(starts: Tensor, sizes: Tensor, length: int) -> Tensor:
 
 def _impute(batch: Batch, random: Random, step: int, index: Tensor, horizon: int) -> Tensor:
     size, nodes, length = batch.x["series"].shape
-    rate = 0.05 + 0.9 * _uniform(random, (1, 1), index, step, "rate")
-    points = _uniform(random, (nodes, length), index, step, "points") < rate
+    points = _points(batch, random, step, index, horizon)
     which, where, long = _uniform(random, (3, nodes + 1, 3), index, step, "blocks").unbind(1)
     spans = torch.exp(long * math.log(max(0.75 * length, 2)))
     begins = where * (length + spans) - spans
@@ -65,6 +65,18 @@ def _impute(batch: Batch, random: Random, step: int, index: Tensor, horizon: int
     if "pattern" in batch.context:
         hidden = torch.where((kind > 0.85) | ((kind > 0.25) & (kind < 0.4)), hidden | ~batch.context["pattern"], hidden)
     return hidden
+
+
+def _points(batch: Batch, random: Random, step: int, index: Tensor, horizon: int) -> Tensor:
+    size, nodes, length = batch.x["series"].shape
+    rate = 0.05 + 0.9 * _uniform(random, (1, 1), index, step, "rate")
+    return _uniform(random, (nodes, length), index, step, "points") < rate
+
+
+def _times(batch: Batch, random: Random, step: int, index: Tensor, horizon: int) -> Tensor:
+    size, nodes, length = batch.x["series"].shape
+    rate = 0.05 + 0.9 * _uniform(random, (1, 1), index, step, "rate")
+    return (_uniform(random, (1, length), index, step, "moments") < rate).expand(-1, nodes, -1)
 
 
 def _forecast(batch: Batch, random: Random, step: int, index: Tensor, horizon: int) -> Tensor:
