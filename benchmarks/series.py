@@ -15,6 +15,8 @@ from pathlib import Path
 from series_forecast import run_doublewell, run_exchange, run_los, run_m4
 from series_generate import run_generation
 from series_impute import run_beijing, run_italian
+from series_long import run_ett
+from series_physionet import run_physionet
 
 HERE = Path(__file__).parent
 
@@ -26,6 +28,8 @@ CLAIMS = {
     "doublewell": run_doublewell,
     "m4": run_m4,
     "los": run_los,
+    "physionet": run_physionet,
+    "ett": run_ett,
 }
 
 

@@ -62,4 +62,10 @@ def run_generation(args) -> None:
         "the real row. Published (bracketed): Diffusion-TS .147 / .067 on stocks, .116 / .061 on ETTh1 (context-FID / "
         "discriminative), after 15 GPU minutes."
     )
-    write(args, f"generation_{args.only}" if args.only else "generation", "Generated windows of 24 steps (line 8)", text, rows)
+    write(
+        args,
+        f"generation_{args.only}" if args.only else "generation",
+        "Generated windows of 24 steps (line 8)",
+        text,
+        rows,
+    )

@@ -12,10 +12,11 @@ from suffuse.diffusion.random import Random
 from suffuse.diffusion.state import Start
 from suffuse.errors import AskError, DataError
 from suffuse.metrics import probabilistic
-from suffuse.modalities.series import Series, conformal, scaling, tasks
+from suffuse.modalities.series import Series, asking, conformal, scaling, tasks
 from suffuse.modalities.series.baseline import baseline
 from suffuse.modalities.series.modality import series_grid
 from suffuse.modalities.series.network import SeriesNetwork, first_rows, pooled
+from suffuse.modalities.series.panel import Record
 
 DAYS = pd.date_range("2024-01-01", periods=400, freq="h")
 
@@ -142,6 +143,18 @@ def test_tasks_hide_something_and_depend_on_the_example_alone(task):
     assert torch.equal(alone[0], level[5])
     if task == "forecast":
         assert (level[..., -1] == 1).all() and (level[..., :18] == 0).float().mean() > 0.8
+
+
+def test_unknown_entries_that_are_not_asked_stay_open(model):
+    series = model.modality
+    record = series.panel(holes(waves())).records[0]
+    open_too = record.values.copy()
+    open_too[1, 50:60] = np.nan
+    asked = np.isnan(open_too)
+    asked[0] = False
+    (filled,) = asking.fill(model, [Record("", record.times, open_too)], 3, asked=[asked], steps=3)
+    assert np.isfinite(filled.values[:, 1]).all() and (filled.asked == asked).all()
+    assert np.isnan(filled.values[:, 0, 100:106]).all() and np.isfinite(filled.values[:, 0, :100]).all()
 
 
 def test_holes_are_unobserved_and_patterns_are_copied():
