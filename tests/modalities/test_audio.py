@@ -102,7 +102,10 @@ def test_long_sounds_go_in_chunks(vocoder, monkeypatch):
     made = vocoder.vocode((wave, RATE), steps=2)[0][0]
     assert made.shape == wave.shape and np.isfinite(made).all()
     s = vocoder.modality.spectral
-    far = [(s.mel(s.stft(torch.from_numpy(v)[None])) - s.mel(s.stft(torch.from_numpy(wave)[None]))) for v in (made, 0 * wave)]
+    far = [
+        (s.mel(s.stft(torch.from_numpy(v)[None])) - s.mel(s.stft(torch.from_numpy(wave)[None])))
+        for v in (made, 0 * wave)
+    ]
     assert far[0].abs().mean() < 0.35 * far[1].abs().mean()
     steps = np.abs(np.diff(made))
     seams = [k * 64 * s.hop for k in range(1, len(wave) // (64 * s.hop))]

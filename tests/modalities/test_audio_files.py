@@ -104,7 +104,9 @@ def test_layouts(tmp_path):
     assert [(e.label, e.path.name) for e in reading.find(tmp_path / "a")] == [("no", "2.flac"), ("yes", "1.wav")]
     for name in ("7_ann_0", "7_bob_0", "3_ann_0", "3_bob_1"):
         put(tmp_path / "b" / f"{name}.wav", tone())
-    assert {(e.label, e.speaker) for e in reading.find(tmp_path / "b")} == {(d, s) for d in "73" for s in ("ann", "bob")}
+    assert {(e.label, e.speaker) for e in reading.find(tmp_path / "b")} == {
+        (d, s) for d in "73" for s in ("ann", "bob")
+    }
     put(tmp_path / "c" / "wavs" / "x1.wav", tone())
     (tmp_path / "c" / "metadata.csv").write_text('x1|He said "no", twice.\n')
     assert reading.find(tmp_path / "c")[0].text == 'He said "no", twice.'

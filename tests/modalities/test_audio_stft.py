@@ -83,6 +83,23 @@ def test_griffin_lim_comes_closer_to_a_wave_and_keeps_what_it_is_told():
     assert torch.equal(kept[..., :10], true[..., :10])
 
 
+@pytest.mark.parametrize("hop", [64, 100, 128])
+def test_a_round_of_griffin_lim_is_the_stft_of_the_inverse_stft(hop):
+    s = Spectral(8000, 256, hop, 40)
+    size = s.stft(speechlike()).abs()
+    spectrum = torch.polar(size, 2 * math.pi * torch.rand(size.shape, generator=torch.Generator().manual_seed(0)))
+    consistent = s.stft(s.istft(spectrum))
+    made = s.griffin_lim(size, spectrum.angle(), 1, momentum=0.0)
+    assert (made - size * consistent / consistent.abs().clamp(min=1e-9)).norm() < 1e-4 * size.norm()
+
+
+@pytest.mark.parametrize("samples", [3600, 250, 64])
+def test_the_mel_of_a_wave_comes_out_the_same_in_blocks(samples):
+    s = Spectral(8000, 256, 64, 40)
+    wave = speechlike()[:, :samples]
+    assert torch.allclose(s.mel_of(wave, block=7), s.mel(s.stft(wave)), atol=1e-4)
+
+
 def test_settings_are_refused_and_survive_json():
     with pytest.raises(ValueError, match="hop"):
         Spectral(8000, 256, 200)

@@ -91,7 +91,7 @@ def request(
         known["noisy"] = [w * np.float32(g) for w, g in zip(known["noisy"], gains, strict=True)]
     mels: list[Tensor] = []
     if "mel" in given:
-        mels, lengths, gains = _mels(modality, given["mel"], n)
+        mels, lengths, gains = mels_of(modality, given["mel"], n)
     else:
         found = known["wave"] or known["noisy"]
         lengths = [len(w) for w in found] or [_asked_samples(modality, seconds)]
@@ -222,8 +222,9 @@ def _asked_samples(modality: Any, seconds: float | None) -> int:
     return int(seconds * modality.rate)
 
 
-def _mels(modality: Any, value: Any, n: int) -> tuple[list[Tensor], list[int], list[float]]:
-    """Mels, lengths in samples and gains: from arrays (M, T) in the model's own setting, or from sounds."""
+def mels_of(modality: Any, value: Any, n: int) -> tuple[list[Tensor], list[int], list[float]]:
+    """Mels (M, T), lengths in samples and gains, one for all of n samples or one each: from arrays (M, T) in the model's own
+    setting, or from sounds. Raises AskError, DataError."""
     s = modality.spectral
     array = getattr(value, "ndim", 0) in (2, 3) and not is_sound(value)
     if array:
@@ -243,7 +244,7 @@ def _mels(modality: Any, value: Any, n: int) -> tuple[list[Tensor], list[int], l
         return list(mel), [(mel.shape[2] - 1) * s.hop] * len(mel), [1.0] * len(mel)
     found = sounds(value, n, modality.rate, "mel")
     gains = [waves.LOUDNESS / max(waves.loudness(w, modality.rate), 1e-9) for w in found]
-    mels = [s.mel(s.stft(torch.from_numpy(w * np.float32(g))[None]))[0] for w, g in zip(found, gains, strict=True)]
+    mels = [s.mel_of(torch.from_numpy(w * np.float32(g))[None])[0] for w, g in zip(found, gains, strict=True)]
     return mels, [len(w) for w in found], gains
 
 

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 _BREAK_HZ, _BREAK_MEL, _LINEAR = 1000.0, 15.0, 200.0 / 3
@@ -134,6 +135,18 @@ class Spectral:
         log = (self._bank.to(spectrum.device) @ spectrum.abs()).clamp(min=self.floor).log()
         return (log - self._mean.to(log.device)) / self._std.to(log.device)
 
+    def mel_of(self, wave: Tensor, block: int = 2048) -> Tensor:
+        """(B, N) -> mel (B, M, T) of a wave, `block` frames at a time: a long wave needs no spectrum of its own length."""
+        padded = F.pad(wave, (self.n_fft // 2, self.n_fft // 2))
+        total, window, mels = self.frames_of(wave.shape[1]), self._window.to(wave.device), []
+        for begin in range(0, total, block):
+            last = min(begin + block, total) - 1
+            part = padded[:, begin * self.hop : last * self.hop + self.n_fft]
+            mels.append(
+                self.mel(torch.stft(part, self.n_fft, self.hop, window=window, center=False, return_complex=True))
+            )
+        return torch.cat(mels, dim=-1)
+
     def mel_magnitude(self, mel: Tensor) -> Tensor:
         """Normalised log-mel -> mel-band magnitudes (B, M, T)."""
         return (mel.float() * self._std.to(mel.device) + self._mean.to(mel.device)).exp()
@@ -174,13 +187,36 @@ class Spectral:
 
         keep: (mask, spectrum): what is held as it is where the mask is True.
         """
-        spectrum = torch.polar(magnitude, phase)
+        size = magnitude.transpose(1, 2).contiguous()
+        spectrum = torch.polar(size, phase.transpose(1, 2).contiguous())
+        held = None if keep is None else (keep[0].transpose(1, 2), keep[1].transpose(1, 2))
+        window, gain = self._window.to(size.device), self._overlap_gain(size.shape[1]).to(size.device)
         before = torch.zeros_like(spectrum)
         for _ in range(rounds):
-            consistent = self.stft(self.istft(spectrum))
-            direction = consistent + momentum * (consistent - before)
+            wave = self._overlapped(torch.fft.irfft(spectrum, self.n_fft) * window) * gain
+            consistent = torch.fft.rfft(wave.unfold(1, self.n_fft, self.hop) * window)
+            direction = torch.add(consistent, consistent - before, alpha=momentum)
             before = consistent
-            spectrum = magnitude * direction / direction.abs().clamp(min=1e-9)
-            if keep is not None:
-                spectrum = torch.where(keep[0], keep[1], spectrum)
-        return spectrum
+            power = torch.addcmul(direction.real.square(), direction.imag, direction.imag)
+            spectrum = direction * power.clamp_(min=1e-18).rsqrt_().mul_(size)
+            if held is not None:
+                spectrum = torch.where(held[0], held[1], spectrum)
+        return spectrum.transpose(1, 2)
+
+    def _overlapped(self, frames: Tensor) -> Tensor:
+        """(B, T, n_fft) -> (B, (T - 1) hop + n_fft): the sum of frames that start `hop` samples after each other."""
+        b, t, size = frames.shape
+        parts = -(-size // self.hop)
+        pieces = F.pad(frames, (0, parts * self.hop - size)).view(b, t, parts, self.hop)
+        total = frames.new_zeros(b, t + parts - 1, self.hop)
+        for k in range(parts):
+            total[:, k : k + t] += pieces[:, :, k]
+        return total.view(b, -1)[:, : (t - 1) * self.hop + size]
+
+    def _overlap_gain(self, frames: int) -> Tensor:
+        """((T - 1) hop + n_fft,): one over the sum of the squared windows, and zero beyond the ends of the wave."""
+        total = self._overlapped(self._window.square().expand(1, frames, self.n_fft))[0]
+        gain = 1 / total.clamp(min=1e-9)
+        gain[: self.n_fft // 2] = 0
+        gain[len(gain) - self.n_fft // 2 :] = 0
+        return gain

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from suffuse.diffusion.state import Start, Task
 from suffuse.errors import AskError
 from suffuse.modalities.audio import asking
 from suffuse.modalities.audio.consistency import polish
@@ -27,33 +26,44 @@ def vocode(
     suffuse vocode kathleen speech.wav -o copy.wav
     """
     m = model.modality
-    task = m.request(n, {"mel": audio}, index=torch.arange(n))
-    if m.whole or task.x["mel"].shape[-1] <= CHUNK + OVERLAP:
+    if m.whole:
+        task = m.request(n, {"mel": audio}, index=torch.arange(n))
         return m.decode(model.run(task, steps=steps, seed=seed, **settings), task)
-    spectra = [_in_chunks(model, task.rows(slice(k, k + 1)), steps=steps, seed=seed, **settings) for k in range(n)]
-    fields = {**task.x, "frames": torch.cat([m.spectral.pack(v) for v in spectra])}
-    done = Task(task.x, Start({**task.start.levels, "frames": torch.zeros(n, 1, 1)}), {}, {}, task.context, task.index)
-    return m.decode(fields, done)
+    mels, lengths, gains = asking.mels_of(m, audio, n)
+    if max(mel.shape[1] for mel in mels) <= CHUNK + OVERLAP:
+        task = m.request(n, {"mel": audio}, index=torch.arange(n))
+        return m.decode(model.run(task, steps=steps, seed=seed, **settings), task)
+    out = []
+    for k in range(n):
+        mel, length, gain = (many[k % len(many)] for many in (mels, lengths, gains))
+        wave = _in_chunks(model, mel, length, k, steps=steps, seed=seed, **settings)
+        out.append((wave / np.float32(gain), m.rate))
+    return out
 
 
-def _in_chunks(model: Any, task: Task, **settings: Any) -> torch.Tensor:
-    """The spectrum (1, F, T) of one long task, chunk after chunk; memory does not grow with more than the answer."""
-    s, total = model.modality.spectral, task.x["mel"].shape[-1]
-    made = torch.zeros(1, s.bins, total, dtype=torch.complex64)
-    begin = 0
+def _in_chunks(model: Any, mel: torch.Tensor, samples: int, index: int, **settings: Any) -> np.ndarray:
+    """The wave (samples,) of one long mel (M, T), chunk after chunk: beside mel and wave, memory holds one chunk."""
+    m, total = model.modality, mel.shape[1]
+    s = m.spectral
+    wave = np.zeros(samples, dtype=np.float32)
+    margin = -(-s.n_fft // (2 * s.hop))
+    overlap = max(OVERLAP, 2 * margin)
+    begin, before = 0, torch.zeros(1, s.bins, 0, dtype=torch.complex64)
     while begin < total:
-        end = total if total - begin <= CHUNK + OVERLAP else begin + CHUNK
-        low = max(0, begin - OVERLAP)
-        x = {k: v[..., low:end] if k in ("frames", "mel", "noisy") else v for k, v in task.x.items()}
-        x["frames"] = s.pack(made[..., low:end])
-        known = torch.arange(low, end) < begin
-        levels = {**task.start.levels, "frames": (~known).float()[None, None]}
-        held = dict(task.start.held)
-        part = Task(x, Start(levels, held), {}, {}, {}, task.index + (begin << 20))
-        fields = model.run(part, **settings)
-        made[..., begin:end] = polish(s, fields, (~known)[None, None])[..., begin - low :]
-        begin = end
-    return made
+        end = total if total - begin <= CHUNK + overlap else begin + CHUNK
+        low = max(0, begin - overlap)
+        part = m.request(1, {"mel": mel[:, low:end].numpy()}, index=torch.tensor([index + (begin << 20)]))
+        known = (torch.arange(low, end) < begin)[None, None]
+        part.x["frames"][..., : begin - low] = s.pack(before)
+        part.start.levels["frames"] = (~known).float()
+        spectrum = polish(s, model.run(part, **settings), ~known)
+        # samples under the first and last frames lack neighbours: they come from the chunk beside this one
+        first, last = low + margin if low else 0, end - margin if end < total else end
+        piece = s.istft(spectrum, (end - low) * s.hop)[0, (first - low) * s.hop : (last - low) * s.hop].numpy()
+        piece = piece[: samples - first * s.hop]
+        wave[first * s.hop : first * s.hop + len(piece)] = piece
+        begin, before = end, spectrum[..., -overlap:]
+    return wave
 
 
 def speak(
