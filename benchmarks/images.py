@@ -28,19 +28,8 @@ from suffuse.modalities.images.dataset import from_field, to_field
 from suffuse.modalities.images.quality import generate
 
 sys.path.insert(0, str(Path(__file__).parent))
+from tables import table  # noqa: E402
 from zoo_images import MODELS, RECIPE, SAMPLING, source  # noqa: E402
-
-RESULTS = Path(__file__).parent / "results"
-
-
-def write(name: str, title: str, command: str, head: list[str], rows: list[list[Any]], notes: str) -> None:
-    """A Markdown table with the command that made it."""
-    RESULTS.mkdir(exist_ok=True)
-    table = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
-    table += ["| " + " | ".join(f"{c:.4g}" if isinstance(c, float) else str(c) for c in row) + " |" for row in rows]
-    text = f"# {title}\n\n`{command}`\n\n" + "\n".join(table) + f"\n\n{notes}\n"
-    (RESULTS / f"{name}.md").write_text(text)
-    print(text)
 
 
 def trained(
@@ -114,7 +103,7 @@ def price(args: argparse.Namespace) -> None:
         f"Classification by one call of the all-task model: {100 * right:.1f} % (the judge itself: {100 * known:.1f} %)."
     )
     head = ["task and model", "calls", "guidance", "Frechet", "CPU s"]
-    write("images_price", "The price of one model for everything", command(args), head, rows, notes)
+    table("images_price", "The price of one model for everything", head, rows, notes)
 
 
 def halves(
@@ -206,7 +195,7 @@ def edits(args: argparse.Namespace) -> None:
         f"{trips[1]:.1f} dB with it."
     )
     head = ["edit", "strength", "guidance", "judge convinced %", "distance to source", "relative to random"]
-    write("images_edits", "Changing the class of real pictures", command(args), head, rows, notes)
+    table("images_edits", "Changing the class of real pictures", head, rows, notes)
 
 
 def agree(judge: Judge, pixels: torch.Tensor, labels: torch.Tensor) -> float:
@@ -275,7 +264,7 @@ def restoration(args: argparse.Namespace) -> None:
         "samples spread by more than .02."
     )
     head = ["problem", "method", "setting", "calls", "PSNR of the mean (dB)", "covered (%)", "CPU s a sample"]
-    write("images_restoration", "Restoration by one model", command(args), head, rows, notes)
+    table("images_restoration", "Restoration by one model", head, rows, notes)
 
 
 def noisy(args: argparse.Namespace, eta: float) -> dict[str, Any]:
@@ -399,10 +388,9 @@ def guidance(args: argparse.Namespace) -> None:
             rows.append([name, weight, frechet(found, judge.real[:5000]), *precision_recall(judge.real[first], found)])
             print(rows[-1], flush=True)
     notes = f"{n} pictures of the labels of {n} test pictures, {args.steps} calls; Frechet against 5,000 others."
-    write(
+    table(
         "images_guidance",
         "Guidance: precision and recall",
-        command(args),
         ["guidance", "weight", "Frechet", "precision", "recall"],
         rows,
         notes,
@@ -442,20 +430,13 @@ def backbones(args: argparse.Namespace) -> None:
         rows.append([name, f"{size:,}", model.notes["steps"], judge.frechet(made, slice(0, 5000))])
         print(rows[-1], flush=True)
     notes = f"Fashion-MNIST, all tasks, {args.minutes:g} minutes each; {args.samples} by class, guidance 2, {args.steps} calls"
-    write(
+    table(
         "images_backbones",
         "U-Net or patch transformer",
-        command(args),
         ["network", "parameters", "steps", "Frechet"],
         rows,
         notes,
     )
-
-
-def command(args: argparse.Namespace) -> str:
-    words = [f"--{k} {v:g}" if isinstance(v, float) else f"--{k} {v}" for k, v in vars(args).items()
-             if k in ("minutes", "samples", "steps", "seed")]  # fmt: skip
-    return f"python benchmarks/images.py {args.step} --data DIR --work RUNS {' '.join(words)}"
 
 
 def main() -> None:

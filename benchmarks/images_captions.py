@@ -22,7 +22,7 @@ import suffuse
 from suffuse.modalities.images.quality import generate
 
 sys.path.insert(0, str(Path(__file__).parent))
-from images import write  # noqa: E402
+from tables import table  # noqa: E402
 from zoo_images import source  # noqa: E402
 
 
@@ -103,22 +103,19 @@ def main() -> None:
     judge = train_judge(train.pixels, train.captions, len(model.modality.config["vocabulary"]), args.minutes, args.seed)
     rows = torch.arange(len(test))
     shuffled = rows.roll(len(rows) // 2)
-    table = [["real held-out pictures", "", "", 100 * found(judge, test.pixels, test.captions, rows, 1), ""]]
+    found_rows = [["real held-out pictures", "", "", 100 * found(judge, test.pixels, test.captions, rows, 1), ""]]
     for guidance in (1.0, 2.0, 4.0):
         made = generate(model.modality, model, test, rows, True, args.seed, steps=10, guidance=guidance)
         own = 100 * found(judge, made, test.captions, rows, 1)
         other = 100 * found(judge, made, test.captions, shuffled, 1)
-        table.append(["made from held-out captions", 10, guidance, own, other])
-        print(table[-1], flush=True)
+        found_rows.append(["made from held-out captions", 10, guidance, own, other])
+        print(found_rows[-1], flush=True)
     notes = (
         f"{len(test)} held-out captions; by chance 2 %. The judge was trained for {args.minutes:g} CPU minutes on {len(train)} "
         "training pictures."
     )
-    command = (
-        f"python benchmarks/images_captions.py --data DIR --work RUNS --minutes {args.minutes:g} --seed {args.seed}"
-    )
     head = ["pictures", "calls", "guidance", "caption found among 50 (%)", "shuffled (%)"]
-    write("images_captions", "Emoji from held-out captions", command, head, table, notes)
+    table("images_captions", "Emoji from held-out captions", head, found_rows, notes)
 
 
 if __name__ == "__main__":

@@ -193,7 +193,8 @@ def autoguided(model: Any, folder: Path) -> Any:
 def table(args: argparse.Namespace) -> None:
     """Measure the peers' samples and suffuse's, in suffuse's environment."""
     sys.path.insert(0, str(Path(__file__).parent))
-    from images import Judge, trained, write
+    from images import Judge, trained
+    from tables import table
     from zoo_images import SAMPLING
 
     from suffuse.metrics.precision_recall import precision_recall
@@ -248,10 +249,9 @@ def table(args: argparse.Namespace) -> None:
                 pixels = generate(model.modality, model, tests, second, False, seed, steps=steps, wrap=wrap)
                 for count in (2000, *sorted(set(fewer), reverse=True)):
                     measure(name, size, f"{steps} calls of two networks, autoguidance {WEIGHT:g}", pixels[:count])
-    write(
+    table(
         "images_peers",
         f"Fashion-MNIST against peers, {minutes:g} CPU minutes each",
-        f"python benchmarks/images_peers.py table --data DIR --work RUNS --minutes {minutes:g} --seeds {args.seeds}",
         ["model", "parameters", "sampling", "pictures", "Frechet", "precision", "recall"],
         rows,
         "After `train` and `sample` of both peers. Unconditional, EMA on, against 5,000 test pictures, features of the shipped "

@@ -12,14 +12,28 @@ import torch
 RESULTS = Path(__file__).parent / "results"
 
 
+PLACES = ("--work", "--data", "--out", "-o")
+"""Options that name folders of whoever ran it: no part of the command that is printed."""
+
+
+def command() -> str:
+    """The command line of this process, without folders."""
+    kept, words = [], iter(sys.argv)
+    for word in words:
+        if word in PLACES:
+            next(words, None)
+        elif not word.startswith(tuple(f"{place}=" for place in PLACES)):
+            kept.append(word)
+    return f"python {' '.join(kept)}"
+
+
 def table(name: str, title: str, head: list[str], rows: list[list[Any]], notes: str) -> None:
     """Write (and print) one Markdown table with the command that made it."""
     RESULTS.mkdir(exist_ok=True)
     lines = [
         f"# {title}",
         "",
-        f"`python {' '.join(sys.argv)}`, {time.strftime('%Y-%m-%d')}, torch {torch.__version__}, "
-        f"{torch.get_num_threads()} thread(s)",
+        f"`{command()}`, {time.strftime('%Y-%m-%d')}, torch {torch.__version__}, {torch.get_num_threads()} thread(s)",
         "",
         "| " + " | ".join(head) + " |",
         "|" + " --- |" * len(head),

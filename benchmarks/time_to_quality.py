@@ -7,7 +7,9 @@
 
 Peers: `images_peers.py` says how they are trained and sampled; every set of samples in --work is a row. suffuse: the recipe
 of the model that ships (generate task alone, as the peers'), a run of its own for each budget, since the learning rate
-falls over the run.
+falls over the run. "with labels": the same network told the labels that lie beside the pictures, which the peers'
+unconditional recipes leave aside (tasks label 9 : generate 1), sampled under labels in the data's proportions at the shipped
+guidance.
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from images import Judge, trained, write
+from images import Judge, trained
+from tables import table
 from zoo_images import SAMPLING
 
 from suffuse.modalities.images.quality import generate
@@ -37,12 +40,16 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--work", type=Path, default=Path("runs/ttq"))
     parser.add_argument("--minutes", type=float, nargs="+", default=[2.5, 5.0, 10.0])
+    parser.add_argument("--with-labels", type=float, nargs="*", default=[5.0, 10.0])
     parser.add_argument("--samples", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     torch.set_num_threads(1)
     rows, sizes = [], set()
-    models = {minutes: trained(args, f"own_{minutes:g}", minutes, {"generate": 1.0}) for minutes in args.minutes}
+    models = {("suffuse", m): trained(args, f"own_{m:g}", m, {"generate": 1.0}) for m in args.minutes}
+    for minutes in args.with_labels:
+        tasks = {"generate": 0.1, "label": 0.9}
+        models["suffuse, with labels", minutes] = trained(args, f"own_label_{minutes:g}", minutes, tasks)
     tests = next(iter(models.values())).modality.dataset(args.data / "images/fashion-mnist")
     judge = Judge(tests)
     for path in sorted(args.work.glob("peer_*.npy")):
@@ -54,21 +61,20 @@ def main() -> None:
         rows.append([kind, float(minutes), float(rate), SAMPLERS[int(calls)], len(made), found])
     rows.sort(key=lambda row: (row[1], row[0], row[2], row[4]))
     second = torch.arange(5000, 5000 + args.samples)
-    for minutes, model in models.items():
+    for (name, minutes), model in models.items():
         model.settings |= SAMPLING
         for calls in (10, 20):
-            made = generate(model.modality, model, tests, second, False, args.seed, steps=calls)
+            made = generate(model.modality, model, tests, second, "labels" in name, args.seed, steps=calls)
             for count in sorted(sizes | {args.samples}):
                 if count <= len(made):
                     found = judge.frechet(made[:count], slice(0, 5000))
-                    rows.append(["suffuse", minutes, "", f"{calls} calls", count, found])
+                    rows.append([name, minutes, "", f"{calls} calls", count, found])
     for count in sorted(sizes | {args.samples}):
         real = judge.frechet(tests.pixels[5000 : 5000 + count], slice(0, 5000))
         rows.append(["real against real", "", "", "", count, real])
-    write(
+    table(
         "time_to_quality",
         "Time to quality: Fashion-MNIST, CPU minutes of one thread",
-        "python benchmarks/time_to_quality.py --data DIR --work RUNS",
         ["model", "CPU minutes", "rate", "sampling", "pictures", "Frechet"],
         rows,
         "Against 5,000 test pictures in the shipped judge's features, EMA everywhere, one seed. Few pictures raise a Frechet "

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from zoo_images import RECIPE
 
 import suffuse
 from suffuse.diffusion.objectives import denoising
@@ -47,23 +48,21 @@ class Variant:
 
 
 VARIANTS = {
-    "base": Variant("AdamW 2e-3, EDM weighting, level = clock^2, average .05", widths=(0.0, 0.03, 0.05, 0.10, 0.15)),
-    "muon": Variant("Muon for hidden matrices", {"optimiser": "muon"}),
-    "muon_double_rate": Variant("Muon, rate 4e-3", {"optimiser": "muon", "learning_rate": 4e-3}),
-    "muon_fourfold_rate": Variant("Muon, rate 8e-3", {"optimiser": "muon", "learning_rate": 8e-3}),
-    "fourfold_rate": Variant("AdamW, rate 8e-3", {"learning_rate": 8e-3}),
-    "half_rate": Variant("AdamW, rate 1e-3", {"learning_rate": 1e-3}),
-    "double_rate": Variant("AdamW, rate 4e-3", {"learning_rate": 4e-3}),
-    "slow_beta": Variant("AdamW, second beta .999", {"betas": (0.9, 0.999)}),
-    "no_decay": Variant("constant rate after warm-up", {"decay": 0.0}, widths=(0.0, 0.05, 0.10, 0.15)),
-    "small_batch": Variant("batch 32", {"batch": 32}),
+    "base": Variant("the recipe of the pictures that ship", widths=(0.0, 0.03, 0.05, 0.10, 0.15)),
     "logit_normal": Variant("logit-normal levels", density="logit_normal"),
-    "plain_clock": Variant("level = clock", gaussian={"warp": 1.0}),
-    "adaptive": Variant("loss-adaptive levels", adaptive=True),
-    "x0_weighting": Variant("plain squared error of the clean picture", gaussian={"weighting": "x0"}),
+    "transport": Variant("minibatch optimal-transport coupling", coupled=True),
+    "adamw": Variant("AdamW, rate 2e-3, instead of Muon, 4e-3", {"optimiser": "adamw", "learning_rate": 2e-3}),
     "min_snr": Variant("min-SNR weighting, gamma 5", gaussian={"weighting": "min_snr"}),
     "linear": Variant("straight path (flow matching) instead of cosine", gaussian={"schedule": Linear()}),
-    "transport": Variant("minibatch optimal-transport coupling", coupled=True),
+    "adaptive": Variant("loss-adaptive levels", adaptive=True),
+    "double_rate": Variant("rate 8e-3", {"learning_rate": 8e-3}),
+    "plain_clock": Variant("level = clock", gaussian={"warp": 1.0}),
+    "small_batch": Variant("batch 32", {"batch": 32}),
+    "half_rate": Variant("rate 2e-3", {"learning_rate": 2e-3}),
+    "x0_weighting": Variant("plain squared error of the clean picture", gaussian={"weighting": "x0"}),
+    "full_precision": Variant("fp32 instead of bf16 training", {"precision": "fp32"}),
+    "no_decay": Variant("constant rate after warm-up", {"decay": 0.0}, widths=(0.0, 0.05, 0.10, 0.15)),
+    "slow_beta": Variant("second beta .999", {"betas": (0.9, 0.999)}),
 }  # fmt: skip
 
 
@@ -157,7 +156,7 @@ def run(name: str, given: argparse.Namespace) -> dict[str, Any]:
     for field_name, process in model.joint.processes.items():
         if field_name == "image":
             model.joint.processes["image"] = replace(process, **variant.gaussian)
-    settings = {"batch": 64, "learning_rate": 2e-3, "precision": "fp32", "seed": given.seed, **variant.recipe}
+    settings = {**RECIPE, "seed": given.seed, **variant.recipe}
     recipe = Recipe.make(minutes=given.minutes, tasks={"generate": 1.0}, **settings)
     trainer = Trainer(
         modality, data, model.denoiser, recipe, given.work / name, objective=objective_of(variant), resume=True
@@ -206,7 +205,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/training"), help="where runs are kept and resumed")
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--samples", type=int, default=2000)
-    parser.add_argument("--widths", type=int, nargs="+", default=[48, 96], help="of the U-Net")
+    parser.add_argument("--widths", type=int, nargs="+", default=[64, 96], help="of the U-Net")
     parser.add_argument("--patch", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="")
