@@ -21,7 +21,7 @@ def run_generation(args) -> None:
     rows = []
     for name in [args.only] if args.only else sets:
         table, more = sets[name]
-        read = {"window": 24, "horizon": 8, "warp": 3.0, "dim": 64, "layers": 3} | more
+        read = {"window": 24, "horizon": 8, "warp": 3.0, "dim": 64, "layers": 3, "patch": 6} | more
         model, seconds = trained(args, f"generate_{name}", table, read, tasks={"generate": 1.0})
         values = table.to_numpy()
         starts = np.random.default_rng(args.seed).permutation(len(values) - 23)[: 2 * args.windows]

@@ -74,8 +74,10 @@ def test_the_seasonal_value_is_that_of_the_fewest_seasons_ago():
     far = baseline(x * holed, holed, torch.arange(12.0)[None], seasons=[4])
     assert far.seasonal[0, 0, :, 0].tolist() == [4, 5, 0, 0, 0, 1, 0, 3, 4, 5, 0, 3]
     assert far.has_season[0, 0, :, 0].tolist() == [True, True, False, False] + [True, True, False, True] * 2
+    assert got.profile[0, 0, 6:, 0].tolist() == [2, 3, 2, 3, 2, 3] and got.has_profile.all()
+    assert got.own[0, 0].tolist() == [2.5] * 12 and torch.allclose(got.spread, torch.arange(6.0).std(correction=0))
     warped = baseline(x * known, known, torch.arange(12.0)[None] ** 1.5, seasons=[4])
-    assert not warped.has_season.any()
+    assert not warped.has_season.any() and not warped.has_profile.any()
 
 
 def test_an_untrained_network_repeats_known_entries_and_stays_near_its_baseline():

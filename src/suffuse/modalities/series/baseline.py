@@ -18,7 +18,9 @@ class Baseline:
     """linear: interpolation of the known values in real time, the nearest one outside their range; seasonal (B, N, T, K):
     the value the fewest seasons ago or ahead, for each of K seasons; mean: mean over the known nodes at that time;
     lifted: that mean plus the interpolated deviation from it; left, right: time to the nearest known entry before and
-    after; change: between these two; has_*: where there is one. The others (B, N, T); absent values are 0."""
+    after; change: between these two; own, spread: mean and deviation of the node's known values in the window; profile
+    (B, N, T, K): mean of its known values at the same phase of each season; has_*: where there is one. The others (B, N, T);
+    absent values are 0."""
 
     linear: Tensor
     lifted: Tensor
@@ -27,10 +29,15 @@ class Baseline:
     left: Tensor
     right: Tensor
     change: Tensor
+    own: Tensor
+    spread: Tensor
+    profile: Tensor
     has_left: Tensor
     has_right: Tensor
     has_season: Tensor
     has_mean: Tensor
+    has_own: Tensor
+    has_profile: Tensor
 
 
 def baseline(values: Tensor, known: Tensor, times: Tensor, seasons: Sequence[int] = ()) -> Baseline:
@@ -56,9 +63,11 @@ def baseline(values: Tensor, known: Tensor, times: Tensor, seasons: Sequence[int
     count = weight.sum(1, keepdim=True)
     mean = ((values * weight).sum(1, keepdim=True) / count.clamp(min=1)).expand_as(values)
     lifted = mean + interpolate((values - mean) * weight)
-    naive = [seasonal_naive(values, known, times, s) for s in seasons]
-    seasonal = torch.stack([v for v, _ in naive], -1) if naive else values.new_zeros((*values.shape, 0))
-    has_season = torch.stack([f for _, f in naive], -1) if naive else known.new_zeros((*values.shape, 0))
+    total = weight.sum(-1, keepdim=True)
+    own = ((values * weight).sum(-1, keepdim=True) / total.clamp(min=1)).expand_as(values)
+    spread = (((values - own) * weight).square().sum(-1, keepdim=True) / total.clamp(min=1)).sqrt().expand_as(values)
+    seasonal, has_season = stacked([seasonal_naive(values, known, times, s) for s in seasons], values, known)
+    profile, has_profile = stacked([seasonal_mean(values, known, times, s) for s in seasons], values, known)
     left = torch.where(has_left, clock - time_before, 0)
     right = torch.where(has_right, time_after - clock, 0)
     return Baseline(
@@ -69,11 +78,41 @@ def baseline(values: Tensor, known: Tensor, times: Tensor, seasons: Sequence[int
         left,
         right,
         change,
+        own,
+        spread,
+        profile,
         has_left,
         has_right,
         has_season,
         (count > 0).expand_as(known),
+        (total > 0).expand_as(known),
+        has_profile,
     )
+
+
+def stacked(pairs: list[tuple[Tensor, Tensor]], values: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+    """Values and flags of K seasons on a last axis; of width 0 where there are none."""
+    if not pairs:
+        return values.new_zeros((*values.shape, 0)), known.new_zeros((*values.shape, 0))
+    return torch.stack([v for v, _ in pairs], -1), torch.stack([f for _, f in pairs], -1)
+
+
+def seasonal_mean(values: Tensor, known: Tensor, times: Tensor, season: int) -> tuple[Tensor, Tensor]:
+    """The mean of the known values at the same phase, where there are any and the times are regular."""
+    size = values.shape[-1]
+    if season >= size:
+        return torch.zeros_like(values), torch.zeros_like(known)
+
+    def total(x: Tensor) -> Tensor:
+        phases = F.pad(x, (0, -size % season)).unflatten(-1, (-1, season)).sum(-2)
+        return phases[..., torch.arange(size, device=x.device) % season]
+
+    weight = known.to(values.dtype)
+    count = total(weight)
+    apart = times.diff(dim=-1)
+    regular = (apart - apart[:, :1]).abs().amax(-1) < 0.01 * apart[:, 0].abs()
+    found = (count > 0) & regular[:, None, None]
+    return total(values * weight) / count.clamp(min=1) * found, found
 
 
 def seasonal_naive(values: Tensor, known: Tensor, times: Tensor, season: int) -> tuple[Tensor, Tensor]:

@@ -19,10 +19,11 @@ class SeriesNetwork(nn.Module):
     """network(x, levels, context, targets) -> {"series": (B, N, T)}, an x0 prediction in units of `std`.
 
     The prediction is a learnt blend of cheap baselines (linear interpolation, the same lifted by the mean over nodes, the
-    seasonal values, the mean over nodes, zero), computed from entries at level 0 alone, plus what the axial transformer
-    says is left. What is left has its own deviation s, learnt from the gap to the known entries and their size, and its own
-    EDM preconditioning (Karras et al. 2022, table 1, with sigma_data = s): the noisy value enters as
-    (x - alpha b) / sqrt(alpha^2 s^2 + sigma^2), so an easy entry is not drowned in noise made for a hard one.
+    seasonal values, the mean over nodes, zero; with `profile` also the node's own mean and its seasonal means), computed
+    from entries at level 0 alone, plus what the axial transformer says is left. What is left has its own deviation s, learnt
+    from the gap to the known entries and their size, and its own EDM preconditioning (Karras et al. 2022, table 1, with
+    sigma_data = s): the noisy value enters as (x - alpha b) / sqrt(alpha^2 s^2 + sigma^2), so an easy entry is not drowned
+    in noise made for a hard one.
 
     patch: so many times in a row make one token (Nie et al. 2023, "A time series is worth 64 words"), which shortens
     attention by its square: the choice for long windows. mixing: what reads the known part, "attention", "rnn" or "both".
@@ -43,20 +44,24 @@ class SeriesNetwork(nn.Module):
         named: bool = True,
         node_bias: Tensor | None = None,
         use_baseline: bool = True,
+        profile: bool = True,
         patch: int = 1,
         mixing: str = "attention",
         **sizes,
     ):
         super().__init__()
         self.std, self.seasons, self.use_baseline, self.patch = std, tuple(seasons), use_baseline, patch
+        self.profile = profile
         self.node = nn.Parameter(torch.randn(nodes, NODE_FEATURES) * 0.3) if named and nodes > 1 else None
         many = len(self.seasons)
         extra = NODE_FEATURES if self.node is not None else 0
-        self.blend = nn.Sequential(nn.Linear(9 + many + extra, 24), nn.SiLU(), nn.Linear(24, CANDIDATES + many + 1))
+        means = 1 + many if profile else 0
+        options = CANDIDATES + many + means
+        self.blend = nn.Sequential(nn.Linear(9 + many + 2 * profile + extra, 24), nn.SiLU(), nn.Linear(24, options + 1))
         with torch.no_grad():
             self.blend[2].weight.mul_(0.1)
-            self.blend[2].bias.copy_(torch.tensor([2.0, 0.0, -1.0, 0.0, *[0.0] * many, math.log(0.5)]))
-        given = 18 + 2 * many + calendar + known + static + extra
+            self.blend[2].bias.copy_(torch.tensor([2.0, 0.0, -1.0, 0.0, *[0.0] * (many + means), math.log(0.5)]))
+        given = 18 + 2 * many + means + profile + calendar + known + static + extra
         if mixing == "rnn":
             sizes["encoder_layers"] = 0
         given += patch > 1
@@ -134,7 +139,10 @@ class SeriesNetwork(nn.Module):
         flags = torch.cat([flags, base.has_season], -1).to(given.dtype)
         node = [] if self.node is None else [self.node[None, :, None].expand(*given.shape[:1], -1, given.shape[-1], -1)]
         local = torch.asinh(torch.stack([base.linear, base.mean, base.lifted, base.change.abs()], -1))
-        answer = self.blend(torch.cat([gaps, flags, local, *node], -1))
+        moments = []
+        if self.profile:
+            moments = [torch.stack([torch.asinh(base.own), torch.log(base.spread + 0.01)], -1)]
+        answer = self.blend(torch.cat([gaps, flags, local, *moments, *node], -1))
         blend, scale = self._blend(answer, base, given, known)
         own = torch.stack([base.linear, base.mean, base.lifted, given, known.to(given.dtype), blend], -1)
         features = [
@@ -145,6 +153,8 @@ class SeriesNetwork(nn.Module):
             local,
             scale.log()[..., None],
             self._near(gaps),
+            *moments,
+            *([base.profile] if self.profile else []),
             *node,
             *self._extras(context, given),
         ]
@@ -168,9 +178,13 @@ class SeriesNetwork(nn.Module):
         near = base.has_left | base.has_right
         there = torch.stack([near, near & base.has_mean, base.has_mean, torch.ones_like(near)], -1)
         there = torch.cat([there, base.has_season], -1)
+        if self.profile:
+            there = torch.cat([there, base.has_own[..., None], base.has_profile], -1)
         weight = answer[..., :-1].masked_fill(~there, -1e4).softmax(-1)
         options = torch.stack([base.linear, base.lifted, base.mean, torch.zeros_like(given)], -1)
         options = torch.cat([options, base.seasonal], -1)
+        if self.profile:
+            options = torch.cat([options, base.own[..., None], base.profile], -1)
         blend = torch.where(known, given, (weight * options).sum(-1))
         return blend, torch.exp(answer[..., -1].clamp(-4, 0.7))
 
