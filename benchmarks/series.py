@@ -14,7 +14,7 @@ from pathlib import Path
 
 from series_forecast import run_doublewell, run_exchange, run_los, run_m4
 from series_generate import run_generation
-from series_impute import run_beijing, run_italian
+from series_impute import run_beijing, run_italian, run_positions
 from series_long import run_ett
 from series_physionet import run_physionet
 
@@ -25,6 +25,7 @@ CLAIMS = {
     "generation": run_generation,
     "beijing": run_beijing,
     "italian": run_italian,
+    "positions": run_positions,
     "doublewell": run_doublewell,
     "m4": run_m4,
     "los": run_los,

@@ -12,6 +12,14 @@ import pandas as pd
 TEST_MONTHS = (3, 6, 9, 12)
 """Months of the Beijing stations that no model sees."""
 
+STATIONS = {
+    "Aotizhongxin": (39.982, 116.397), "Changping": (40.217, 116.230), "Dingling": (40.292, 116.220),
+    "Dongsi": (39.929, 116.417), "Guanyuan": (39.929, 116.339), "Gucheng": (39.914, 116.184), "Huairou": (40.328, 116.628),
+    "Nongzhanguan": (39.937, 116.461), "Shunyi": (40.127, 116.655), "Tiantan": (39.886, 116.407),
+    "Wanliu": (39.987, 116.287), "Wanshouxigong": (39.878, 116.352),
+}  # fmt: skip
+"""Latitude and longitude of the Beijing stations, to about a kilometre."""
+
 
 def beijing(data: Path, columns: tuple[str, ...] = ("PM2.5",)) -> pd.DataFrame:
     """Beijing multi-site air quality (UCI, CC BY 4.0): 12 stations, hourly, 2013-03 to 2017-02, as a long frame."""
