@@ -7,7 +7,7 @@
     python benchmarks/audio.py spread spoken-digits --work runs/audio --calls 10    # line 4: within a digit and voice
     python benchmarks/audio.py voices spoken-digits --work runs/audio --samples 20  # line 5: kept, converted
     python benchmarks/audio.py noises --work runs/audio                             # line 7: clean and noisy pairs
-    python benchmarks/audio.py enhance runs/audio/clean-model --work runs/audio     # (train it first: see the file)
+    python benchmarks/audio.py enhance --work runs/audio --minutes 6 --calls 1,2,4  # trains on them, takes noise away
     python benchmarks/audio.py gaps kathleen --work runs/audio --calls 8            # line 8: gaps and bandwidth
     python benchmarks/audio.py speed kathleen --work runs/audio                     # line 10: real-time factors
 
@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=1000)
     parser.add_argument("--calls", type=lambda v: [int(c) for c in v.split(",")], default=[16])
     parser.add_argument("--guidance", type=lambda v: [float(c) for c in v.split(",")], default=[1.5])
-    parser.add_argument("--minutes", type=float, default=10.0, help="diffwave: training of each")
+    parser.add_argument("--minutes", type=float, default=10.0, help="of training: diffwave, enhance")
     parser.add_argument("--judge-seconds", type=float, default=60.0)
     parser.add_argument(
         "--results", type=Path, default=RESULTS, help="JSON of finished rows; the Markdown stands beside it"

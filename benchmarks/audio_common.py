@@ -6,9 +6,11 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+import suffuse
 from suffuse.files import write_json, write_text
 from suffuse.modalities.audio.waves import normalise, read_wave
 
@@ -63,3 +65,13 @@ def paths_of(folder: Path) -> list[Path]:
 def clips_of(folder: Path, rate: int, count: int | None = None) -> list[np.ndarray]:
     """The first clips of a folder at one rate and at the house's loudness."""
     return [normalise(read_wave(p, rate)[0], rate)[0] for p in paths_of(folder)[:count]]
+
+
+def trained(source: Path, folder: Path, minutes: float, read: dict[str, Any]) -> suffuse.Model:
+    """The model in a folder; trained on `source` for so many CPU minutes where there is none yet (a killed run goes on)."""
+    if (folder / "model.safetensors").is_file():
+        return suffuse.load(folder)
+    return suffuse.train(
+        source, "audio", minutes=minutes, output=folder, resume=True, read=read, batch=32, compile=False, channels_last=False,
+        tell=print,
+    )  # fmt: skip

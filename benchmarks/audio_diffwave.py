@@ -14,10 +14,9 @@ from collections.abc import Callable
 import numpy as np
 import torch
 import torch.nn.functional as F
-from audio_common import Table, clips_of, command
+from audio_common import Table, clips_of, command, trained
 from torch import Tensor, nn
 
-import suffuse
 from suffuse.modalities.audio.stft import Spectral
 
 CHANNELS, LAYERS, CYCLE, STEPS = 64, 30, 10, 50
@@ -118,13 +117,10 @@ def diffwave(a: argparse.Namespace) -> None:
     from pesq import pesq
     from pystoi import stoi
     from safetensors.torch import load_file, save_file
-    from zoo_audio import BATCH, MODELS, RECIPE
+    from zoo_audio import MODELS
 
     folder = a.work / "kathleen" / "train"
-    model = suffuse.train(
-        folder, "audio", minutes=a.minutes, output=a.work / f"vocoder-{a.minutes:g}", resume=True,
-        read=MODELS["kathleen"]["read"], batch=BATCH["kathleen"], tell=print, **RECIPE,
-    )  # fmt: skip
+    model = trained(folder, a.work / f"vocoder-{a.minutes:g}", a.minutes, MODELS["kathleen"]["read"])
     s, rate = model.modality.spectral, model.modality.rate
     clips = clips_of(a.work / "kathleen" / "test", rate, a.clips)
     path = a.work / f"diffwave-{a.minutes:g}.safetensors"

@@ -1,8 +1,7 @@
 """Line 7 of benchmarks/audio.py: noise taken away from speech, beside noisereduce.
 
     python benchmarks/audio.py noises --work runs/audio
-    suffuse train runs/audio/noises -o runs/audio/clean-model --minutes 15 --width 192 --depth 6 --rank 48 --patch 2 --view false
-    python benchmarks/audio.py enhance runs/audio/clean-model --work runs/audio --clips 96 --calls 1,2,4
+    python benchmarks/audio.py enhance --work runs/audio --minutes 6 --clips 96 --calls 1,2,4      # trains first
 
 Noises: white; pink (power 1 / f); hum (50 or 60 Hz and its harmonics); babble (six other sentences at once). Training pairs
 hold white, hum and babble only, so pink is unseen.
@@ -16,7 +15,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from audio_common import Table, clips_of, command, paths_of
+from audio_common import Table, clips_of, command, paths_of, trained
 
 from suffuse.metrics.audio import log_spectral_distance
 from suffuse.modalities.audio.stft import Spectral
@@ -26,6 +25,7 @@ RATE = 16_000
 SEEN, UNSEEN = ("white", "hum", "babble"), "pink"
 RATIOS = (0, 5, 10, 15)
 """dB of speech (its active parts) over noise in the test."""
+READ = {"width": 192, "depth": 6, "rank": 48, "patch": 2, "view": False}
 TAKES = 2
 """Noisy versions of each training sentence."""
 
@@ -75,14 +75,12 @@ def noises(a: argparse.Namespace) -> None:
 
 
 def enhance(a: argparse.Namespace) -> None:
-    from audio_words import chooser, sentences
+    from audio_words import chooser, sentences, word_errors
     from noisereduce import reduce_noise
     from pesq import pesq
     from pystoi import stoi
 
-    import suffuse
-
-    model = suffuse.load(a.model)
+    model = trained(a.work / "noises", a.work / f"clean-{a.minutes:g}", a.minutes, READ)
     clips = clips_of(a.work / "kathleen" / "test", RATE, a.clips)
     s = Spectral(RATE)
     kinds = [(*SEEN, UNSEEN)[k % 4] for k in range(len(clips))]
@@ -92,12 +90,13 @@ def enhance(a: argparse.Namespace) -> None:
         for k, (wave, kind, ratio) in enumerate(zip(clips, kinds, ratios, strict=True))
     ]
     texts = sentences(a.data)
-    listen = chooser([texts[p.stem] for p in paths_of(a.work / "kathleen" / "test")])
+    said = [texts[p.stem] for p in paths_of(a.work / "kathleen" / "test")]
+    listen = chooser(said)
     note = (
         f"{len(clips)} held-out Kathleen sentences, each with one of {', '.join(SEEN)} (seen in training, other noises) and "
-        f"{UNSEEN} (unseen kind) at one of {', '.join(map(str, RATIOS))} dB. Wide-band PESQ. Sentence found: pocketsphinx with a "
-        "closed grammar of all 100 test sentences. One seed. "
-        f"The model: {model.notes['recipe']['minutes']:g} minutes of one CPU core. {command()}"
+        f"{UNSEEN} (unseen kind) at one of {', '.join(map(str, RATIOS))} dB. Wide-band PESQ. Sentence found and word error: pocketsphinx "
+        "with a closed grammar of all 100 test sentences. One seed. "
+        f"The model: {a.minutes:g} minutes of one CPU core, {model.notes['steps']} steps. {command()}"
     )
     table = Table("Enhancement" + a.tag, note)
 
@@ -115,7 +114,10 @@ def enhance(a: argparse.Namespace) -> None:
                 [s.stft(torch.from_numpy(v)[None]).abs() for v in pair] for pair in zip(clips, made, strict=True)
             ]
             row["log-spectral distance, dB"] = np.mean([log_spectral_distance(*pair).item() for pair in spectra])
-            row["sentence found, %"] = 100 * np.mean([listen(m) == k for k, m in enumerate(made)])
+            heard = [listen(m) for m in made]
+            row["sentence found, %"] = 100 * np.mean([h == k for k, h in enumerate(heard)])
+            wrong = sum(word_errors(said[k], said[h] if h >= 0 else "") for k, h in enumerate(heard))
+            row["word error, %"] = 100 * wrong / sum(len(said[k].split()) for k in range(len(made)))
             return row | {"CPU seconds a second": seconds / sum(len(c) / RATE for c in clips)}
 
         return run
