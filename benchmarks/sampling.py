@@ -2,8 +2,8 @@
 
     python benchmarks/sampling.py fashion digits --data ../shared/data --out benchmarks/results
 
-Frechet distances are in the shipped judge's 64 features: class-conditional with the data's labels, no guidance, --samples
-pictures against as many real ones; the ratio is to the same model's 50 calls of DPM-Solver++ 2M. Each row is kept in a JSON file
+Frechet distances are in the shipped judge's 64 features: class-conditional with the data's labels, no guidance (but in the
+rows "default", which are as the model samples by itself), --samples pictures against as many real ones; the ratio is to the same model's 50 calls of DPM-Solver++ 2M. Each row is kept in a JSON file
 as soon as it is measured, so that a stopped run goes on.
 """
 
@@ -52,12 +52,16 @@ def measure(name: str, data_folder: Path, out: Path, samples: int, work: Path) -
     real, real_b = features(data.pixels[rows]), features(data.pixels[others])
     table = Table(work / f"sampling-{name}.json")
 
-    def distance(**settings) -> dict:
-        made = generate(model.modality, model, data, rows, True, 0, 250, guidance=1.0, **settings)
+    def distance(guidance: float = 1.0, **settings) -> dict:
+        made = generate(model.modality, model, data, rows, True, 0, 250, guidance=guidance, **settings)
         return {"frechet": frechet(features(made), real)}
 
     def on(calls: int, grid: str, solver: str) -> dict:
         return distance(path=model.modality.path(calls, grid), solver=solver)
+
+    def by_itself(calls: int) -> dict:
+        kept = {k: model.settings[k] for k in ("grid", "solver", "stochasticity", "guidance", "interval")}
+        return {**distance(kept["guidance"], steps=calls), "settings": ", ".join(f"{k} {v}" for k, v in kept.items())}
 
     floor = frechet(real_b, real)
     table.measure("reference", lambda: on(50, "rho3", "dpmpp2m"))
@@ -90,7 +94,7 @@ def measure(name: str, data_folder: Path, out: Path, samples: int, work: Path) -
 
         table.measure(f"{calls} tuned", tuned)
     for calls in (1, 2, 4, 8, 16):
-        table.measure(f"default {calls}", lambda c=calls: distance(steps=c))
+        table.measure(f"default {calls}", lambda c=calls: by_itself(c))
     write(name, table.rows, floor, samples, out)
 
 
@@ -100,7 +104,8 @@ def write(name: str, rows: dict, floor: float, samples: int, out: Path) -> None:
         f"# Quality against network calls: `{name}`",
         "",
         "Made by `python benchmarks/sampling.py " + name + "`.",
-        f"{samples} class-conditional samples, no guidance. Real against real: {floor:.3f}. Reference (50 calls): "
+        f"{samples} class-conditional samples, no guidance but in the rows `default`, which are as the model samples by itself "
+        f"({rows['default 8'].get('settings', '')}). Real against real: {floor:.3f}. Reference (50 calls): "
         f"{reference:.3f}; "
         f"50 against 100 calls differ by {rows['converged']['rmse']:.4f} (data deviation {rows['converged']['deviation']:.2f}).",
         "",

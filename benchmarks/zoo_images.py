@@ -35,6 +35,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "digits": {
         "folder": "images/mnist",
         "read": {"judge": "digits", **SMALL},
+        "sampling": {"grid": "uniform", "stochasticity": 1.0},
         "data": "MNIST (LeCun, Cortes & Burges 1998), 60,000 training pictures",
         "licence": "CC BY-SA 3.0, (c) Yann LeCun and Corinna Cortes",
     },
