@@ -94,8 +94,8 @@ def enhance(a: argparse.Namespace) -> None:
     listen = chooser(said)
     note = (
         f"{len(clips)} held-out Kathleen sentences, each with one of {', '.join(SEEN)} (seen in training, other noises) and "
-        f"{UNSEEN} (unseen kind) at one of {', '.join(map(str, RATIOS))} dB. Wide-band PESQ. Sentence found and word error: pocketsphinx "
-        "with a closed grammar of all 100 test sentences. One seed. "
+        f"{UNSEEN} (unseen kind) at one of {', '.join(map(str, RATIOS))} dB. Wide-band PESQ. Sentence "
+        "found and word error: pocketsphinx with a closed grammar of all 100 test sentences. One seed. "
         f"The model: {a.minutes:g} minutes of one CPU core, {model.notes['steps']} steps. {command()}"
     )
     table = Table("Enhancement" + a.tag, note)
