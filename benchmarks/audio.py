@@ -7,7 +7,7 @@
     python benchmarks/audio.py spread spoken-digits --work runs/audio --calls 10    # line 4: within a digit and voice
     python benchmarks/audio.py voices spoken-digits --work runs/audio --samples 20  # line 5: kept, converted
     python benchmarks/audio.py noises --work runs/audio                             # line 7: clean and noisy pairs
-    python benchmarks/audio.py enhance --work runs/audio --minutes 6 --calls 1,2,4  # trains on them, takes noise away
+    python benchmarks/audio.py enhance --work runs/audio --minutes 2.5 --calls 1,4  # trains on them, takes noise away
     python benchmarks/audio.py gaps kathleen --work runs/audio --calls 8            # line 8: gaps and bandwidth
     python benchmarks/audio.py speed kathleen --work runs/audio                     # line 10: real-time factors
 

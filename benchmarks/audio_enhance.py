@@ -1,7 +1,7 @@
 """Line 7 of benchmarks/audio.py: noise taken away from speech, beside noisereduce.
 
     python benchmarks/audio.py noises --work runs/audio
-    python benchmarks/audio.py enhance --work runs/audio --minutes 6 --clips 96 --calls 1,2,4      # trains first
+    python benchmarks/audio.py enhance --work runs/audio --minutes 2.5 --clips 96 --calls 1,2,4    # trains first
 
 Noises: white; pink (power 1 / f); hum (50 or 60 Hz and its harmonics); babble (six other sentences at once). Training pairs
 hold white, hum and babble only, so pink is unseen.
@@ -25,7 +25,7 @@ RATE = 16_000
 SEEN, UNSEEN = ("white", "hum", "babble"), "pink"
 RATIOS = (0, 5, 10, 15)
 """dB of speech (its active parts) over noise in the test."""
-READ = {"width": 192, "depth": 6, "rank": 48, "patch": 2, "view": False}
+READ = {"hop": 256, "width": 128, "depth": 4, "rank": 24, "view": False}
 TAKES = 2
 """Noisy versions of each training sentence."""
 

@@ -3,8 +3,9 @@
     python benchmarks/sampling.py fashion digits --data ../shared/data --out benchmarks/results
 
 Frechet distances are in the shipped judge's 64 features: class-conditional with the data's labels, no guidance (but in the
-rows "default", which are as the model samples by itself), --samples pictures against as many real ones; the ratio is to the same model's 50 calls of DPM-Solver++ 2M. Each row is kept in a JSON file
-as soon as it is measured, so that a stopped run goes on.
+rows "default", which are as the model samples by itself), --samples pictures against as many real ones; the ratio is to the
+same model's 50 calls of DPM-Solver++ 2M. Each row is kept in a JSON file as soon as it is measured, so that a stopped run
+goes on.
 """
 
 from __future__ import annotations
