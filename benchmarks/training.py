@@ -1,10 +1,10 @@
 """What shortens time to quality: one change at a time, equal processor time, Fashion-MNIST, the `generate` task alone.
 
     python benchmarks/training.py --data ../shared/data --minutes 5           # all variants; resumes; writes training.md
-    python benchmarks/training.py --data ../shared/data --only muon           # one
+    python benchmarks/training.py --data ../shared/data --only adamw          # one
 
-Every run: the same U-Net, batch, seed and clock; quality is the Frechet distance of 2,000 pictures at 10 calls (rho-3 grid is the
-modality's own) to test pictures in the shipped judge's 64 features, with real against real beside, and the mean error of
+Every run: the same U-Net, batch, seed and clock; quality is the Frechet distance of 2,000 pictures at 10 calls (the
+modality's own sampler) to test pictures in the shipped judge's 64 features, with real against real beside, and the mean error of
 the clean prediction on held-out pictures at fixed levels and noise (the same weighting for all: EDM's).
 """
 
@@ -196,7 +196,9 @@ def table(results: dict[str, dict[str, Any]], given: argparse.Namespace) -> str:
     widths = " ".join(map(str, given.widths))
     command = f"python benchmarks/training.py --minutes {given.minutes:g} --samples {given.samples} --seed {given.seed}"
     command += f" --widths {widths} --patch {given.patch}"
-    return "\n".join([*lines, "", f"Made by `{command}`.", ""])
+    left = [name for name in VARIANTS if name not in results]
+    lines += ["", f"Made by `{command}`.", *([f"Not run: {', '.join(left)}."] if left else [])]
+    return "\n".join([*lines, "Machine shared with other jobs: the steps a run got differ by a tenth.", ""])
 
 
 def main() -> None:
