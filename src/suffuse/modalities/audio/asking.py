@@ -154,14 +154,16 @@ def request(
     return Task(x, Start(levels, held), {}, exists, context, index)
 
 
-def decode(modality: Any, fields: dict[str, Tensor], task: Task) -> list[tuple[np.ndarray, int]]:
-    """See `Audio.decode`."""
+def decode(
+    modality: Any, fields: dict[str, Tensor], task: Task, rounds: int | None = None
+) -> list[tuple[np.ndarray, int]]:
+    """See `Audio.decode`. rounds: of polish (default: `consistency.POLISH`)."""
     s = modality.spectral
     asked = task.start.levels["frames"] > 0
     if asked.shape[1] > 1:
         asked = asked[:, : s.bins]
     exact = modality.paired or not bool(asked.any())
-    spectrum = s.unpack(fields["frames"]) if exact else polish(s, fields, asked.cpu())
+    spectrum = s.unpack(fields["frames"]) if exact else polish(s, fields, asked.cpu(), rounds)
     samples, gain = task.context["samples"].reshape(-1).tolist(), task.context["gain"].reshape(-1).tolist()
     made = s.istft(spectrum, max(max(samples), (spectrum.shape[-1] - 1) * s.hop))
     out = []
