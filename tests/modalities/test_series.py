@@ -15,7 +15,7 @@ from suffuse.metrics import probabilistic
 from suffuse.modalities.series import Series, asking, conformal, scaling, tasks
 from suffuse.modalities.series.baseline import baseline
 from suffuse.modalities.series.modality import series_grid
-from suffuse.modalities.series.network import SeriesNetwork, first_rows, pooled
+from suffuse.modalities.series.network import SeriesNetwork, first_rows, neighbours, pooled
 from suffuse.modalities.series.panel import Record
 
 DAYS = pd.date_range("2024-01-01", periods=400, freq="h")
@@ -61,6 +61,15 @@ def test_the_baseline_is_linear_interpolation_in_real_time():
         np.testing.assert_allclose(got.linear[0, k], np.interp(times, times[known[k]], values[k][known[k]]), atol=1e-9)
     nothing = baseline(torch.zeros(1, 1, 4), torch.zeros(1, 1, 4, dtype=torch.bool), torch.arange(4.0)[None])
     assert (nothing.linear == 0).all() and not nothing.has_left.any() and not nothing.has_mean.any()
+
+
+def test_the_mean_over_nodes_follows_the_neighbours():
+    near = neighbours(torch.tensor([[1.0, 1, 0], [1, 1, 0], [0, 0, 1]]))
+    x = torch.tensor([[[1.0, 1], [3, 3], [9, 9]]])
+    known = torch.tensor([[[False, True], [True, True], [True, True]]])
+    got = baseline(x * known, known, torch.arange(2.0)[None], near=near)
+    torch.testing.assert_close(got.mean[0, :2, 0], torch.tensor([3.0, 9.0]), atol=0.02, rtol=0)
+    torch.testing.assert_close(got.mean[0, 2], torch.tensor([3.0, 2.0]), atol=1e-4, rtol=0)
 
 
 def test_the_seasonal_value_is_that_of_the_fewest_seasons_ago():

@@ -16,7 +16,7 @@ from torch import Tensor
 @dataclass
 class Baseline:
     """linear: interpolation of the known values in real time, the nearest one outside their range; seasonal (B, N, T, K):
-    the value the fewest seasons ago or ahead, for each of K seasons; mean: mean over the known nodes at that time;
+    the value the fewest seasons ago or ahead, for each of K seasons; mean: mean over the (near) known nodes at that time;
     lifted: that mean plus the interpolated deviation from it; left, right: time to the nearest known entry before and
     after; change: between these two; own, spread: mean and deviation of the node's known values in the window; profile
     (B, N, T, K): mean of its known values at the same phase of each season; has_*: where there is one. The others (B, N, T);
@@ -40,8 +40,11 @@ class Baseline:
     has_profile: Tensor
 
 
-def baseline(values: Tensor, known: Tensor, times: Tensor, seasons: Sequence[int] = ()) -> Baseline:
-    """values (B, N, T), known (B, N, T) bool, times (B, T) ascending, seasons in steps (for regular times)."""
+def baseline(
+    values: Tensor, known: Tensor, times: Tensor, seasons: Sequence[int] = (), near: Tensor | None = None
+) -> Baseline:
+    """values (B, N, T), known (B, N, T) bool, times (B, T) ascending, seasons in steps (for regular times), near (N, N) the
+    weights of other nodes in the mean over nodes (default: all the same)."""
     size = values.shape[-1]
     place = torch.arange(size, device=values.device).expand_as(known)
     before = torch.where(known, place, -1).cummax(-1).values
@@ -60,8 +63,12 @@ def baseline(values: Tensor, known: Tensor, times: Tensor, seasons: Sequence[int
     linear = interpolate(values)
     change = (values.gather(-1, after) - values.gather(-1, before)) * (has_left & has_right)
     weight = known.to(values.dtype)
-    count = weight.sum(1, keepdim=True)
-    mean = ((values * weight).sum(1, keepdim=True) / count.clamp(min=1)).expand_as(values)
+    if near is None:
+        count = weight.sum(1, keepdim=True)
+        mean = ((values * weight).sum(1, keepdim=True) / count.clamp(min=1)).expand_as(values)
+    else:
+        count = near @ weight
+        mean = near @ (values * weight) / count.clamp(min=1e-6)
     lifted = mean + interpolate((values - mean) * weight)
     total = weight.sum(-1, keepdim=True)
     own = ((values * weight).sum(-1, keepdim=True) / total.clamp(min=1)).expand_as(values)

@@ -28,6 +28,8 @@ class SeriesNetwork(nn.Module):
     patch: so many times in a row make one token (Nie et al. 2023, "A time series is worth 64 words"), which shortens
     attention by its square: the choice for long windows. mixing: what reads the known part, "attention", "rnn" or "both".
 
+    node_bias: (N, N) similarity of nodes, which biases their attention and weighs the mean over nodes.
+
     context: times (B, T) in median steps, and where there are any calendar (B, K, T), known (B, C, N or 1, T), static
     (B, S, N or 1), exists:series (B, N or 1, T), question (B,): rows with the same number share what is given.
     """
@@ -65,6 +67,7 @@ class SeriesNetwork(nn.Module):
         if mixing == "rnn":
             sizes["encoder_layers"] = 0
         given += patch > 1
+        self.register_buffer("near", None if node_bias is None else neighbours(node_bias), persistent=False)
         self.body = AxialTransformer(
             given * patch,
             10 * patch,
@@ -133,7 +136,7 @@ class SeriesNetwork(nn.Module):
         self, given: Tensor, known: Tensor, context: dict, exists: Tensor | None
     ) -> tuple[Encoded, Tensor, Tensor]:
         times = context["times"].to(given.dtype).expand(len(given), -1)
-        base = baseline(given, known, times, self.seasons)
+        base = baseline(given, known, times, self.seasons, self.near)
         gaps = torch.stack([torch.log1p(base.left), torch.log1p(base.right)], -1)
         flags = torch.stack([base.has_left, base.has_right, base.has_mean], -1)
         flags = torch.cat([flags, base.has_season], -1).to(given.dtype)
@@ -202,6 +205,12 @@ class SeriesNetwork(nn.Module):
         if "static" in context:
             extras.append(context["static"].to(given.dtype).transpose(1, 2)[:, :, None].expand(rows, nodes, times, -1))
         return extras
+
+
+def neighbours(similarity: Tensor) -> Tensor:
+    """(N, N) weights of the other nodes: their similarity, and a thousandth for every node, for those that know no other."""
+    away = 1 - torch.eye(len(similarity))
+    return (similarity.float().clamp(min=0) + 1e-3) * away
 
 
 def folded(x: Tensor, patch: int) -> Tensor:
