@@ -105,11 +105,14 @@ def spread(a: argparse.Namespace) -> None:
     given = {"label": [words[g // len(voices)] for g in groups], "speaker": [voices[g % len(voices)] for g in groups]}
     for calls in a.calls:
         for weight in a.guidance:
+            for anew in (0, 4):
 
-            def sampled(calls: int = calls, weight: float = weight) -> dict[str, float]:
-                begun = time.process_time()
-                made = [w for w, _ in model.sample(a.samples, given=given, steps=calls, guidance=weight, batch=50)]
-                seconds = time.process_time() - begun
-                return score(made, groups) | {"CPU seconds a second": seconds / sum(len(w) / RATE for w in made)}
+                def sampled(calls: int = calls, weight: float = weight, anew: int = anew) -> dict[str, float]:
+                    begun = time.process_time()
+                    asked = {"steps": calls, "guidance": weight, "batch": 50, "anew": anew}
+                    made = [w for w, _ in model.speak(**given, n=a.samples, **asked)]
+                    seconds = time.process_time() - begun
+                    return score(made, groups) | {"CPU seconds a second": seconds / sum(len(w) / RATE for w in made)}
 
-            table.row(f"suffuse, {calls} calls, guidance {weight:g}", sampled)
+                then = f", frames anew by {anew}" if anew else ""
+                table.row(f"suffuse, {calls} calls{then}, guidance {weight:g}", sampled)

@@ -164,7 +164,7 @@ def convert(a: argparse.Namespace, model, encoder, utterances, in_turn, train, t
         k for n in names for k in [j for j, s in enumerate(speakers) if s == n][:: max(1, 50 // a.samples)][: a.samples]
     ]
     targets = [[n for n in names if n != speakers[k]][j % (len(names) - 1)] for j, k in enumerate(chosen)]
-    for strength in (0.7, 0.85, 1.0):
+    for strength in (0.7, 0.85, 0.9, 1.0):
 
         def converted(strength: float = strength) -> dict[str, float]:
             begun = time.process_time()
