@@ -122,7 +122,7 @@ def run_physionet(args) -> None:
         f"value a channel and hour). 80 % of the stays train; steps {steps}, process seconds {spent_training}; "
         f"{len(records)} of the other stays test. Given values are clipped to the middle 99.9 % of the channel, truths are not. "
         "Imputation hides a share of the measured values at random, interpolation a share of the measured minutes, all channels "
-        f"of them; the same masks for every noise. {args.n} samples. CRPS and MAE as CSDI's: values standardised per channel (raw "
+        f"of them; the same masks for every noise. {args.n} samples. CRPS, MAE as CSDI's: values standardised per channel (raw "
         "moments), quantile loss at .05 to .95 over the sum of |truth|. OU and RBF have a length of 8 median steps. Published "
         "(bracketed): CSDI .238 / .330 / .522 imputation, .380 / .418 / .556 interpolation."
     )
