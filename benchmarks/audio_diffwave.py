@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from audio_common import Table, clips_of, command, trained
 from torch import Tensor, nn
 
+import suffuse
 from suffuse.modalities.audio.stft import Spectral
 
 CHANNELS, LAYERS, CYCLE, STEPS = 64, 30, 10, 50
@@ -154,6 +155,9 @@ def diffwave(a: argparse.Namespace) -> None:
         return sample(peer, s.mel(s.stft(torch.from_numpy(wave)[None])), len(wave), s.hop, k)[0].numpy()
 
     table.row("DiffWave, 6 calls", score(theirs))
+    torch.manual_seed(0)
+    untrained = suffuse.Model.new(model.modality)
+    table.row("untrained, 4 calls", score(lambda k, w: untrained.vocode((w, rate), steps=4, seed=k)[0][0]))
     for calls in a.calls:
         table.row(
             f"suffuse, {calls} calls", score(lambda k, w, c=calls: model.vocode((w, rate), steps=c, seed=k)[0][0])

@@ -19,11 +19,10 @@ LENGTHS = (2, 10, 60)
 
 def probe(model: str, folder: str, calls: int, seconds: int) -> None:
     """One length in a process of its own, so that its peak of memory is its own; prints one JSON line of figures."""
-    begun = time.process_time()
     import suffuse
 
     loaded = suffuse.load(model)
-    load = time.process_time() - begun
+    load = time.process_time()
     from audio_common import clips_of
 
     rate = loaded.modality.rate
@@ -44,7 +43,7 @@ def speed(a: argparse.Namespace) -> None:
 
     note = (
         f"Vocoding on {torch.get_num_threads()} CPU thread(s), polish included: CPU seconds a second of sound, so that other "
-        "programs do not count; each row in a process of its own. Load: import of the package and reading of the model. Steady: "
+        "programs do not count; each row in a process of its own. Load: all before the first run, the import of torch included. Steady: "
         "the second run. Rise: peak memory above what it was before "
         f"the first run. One seed. {command()}"
     )

@@ -193,12 +193,12 @@ class Spectral:
         window, gain = self._window.to(size.device), self._overlap_gain(size.shape[1]).to(size.device)
         before = torch.zeros_like(spectrum)
         for _ in range(rounds):
-            wave = self._overlapped(torch.fft.irfft(spectrum, self.n_fft) * window) * gain
+            wave = self._overlapped(torch.fft.irfft(spectrum, self.n_fft).mul_(window)).mul_(gain)
             consistent = torch.fft.rfft(wave.unfold(1, self.n_fft, self.hop) * window)
-            direction = torch.add(consistent, consistent - before, alpha=momentum)
+            direction = before.sub_(consistent).mul_(-momentum).add_(consistent)
             before = consistent
             power = torch.addcmul(direction.real.square(), direction.imag, direction.imag)
-            spectrum = direction * power.clamp_(min=1e-18).rsqrt_().mul_(size)
+            spectrum = direction.mul_(power.clamp_(min=1e-18).rsqrt_().mul_(size))
             if held is not None:
                 spectrum = torch.where(held[0], held[1], spectrum)
         return spectrum.transpose(1, 2)
@@ -207,7 +207,8 @@ class Spectral:
         """(B, T, n_fft) -> (B, (T - 1) hop + n_fft): the sum of frames that start `hop` samples after each other."""
         b, t, size = frames.shape
         parts = -(-size // self.hop)
-        pieces = F.pad(frames, (0, parts * self.hop - size)).view(b, t, parts, self.hop)
+        rest = parts * self.hop - size
+        pieces = (F.pad(frames, (0, rest)) if rest else frames).reshape(b, t, parts, self.hop)
         total = frames.new_zeros(b, t + parts - 1, self.hop)
         for k in range(parts):
             total[:, k : k + t] += pieces[:, :, k]

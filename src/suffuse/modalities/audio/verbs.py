@@ -24,12 +24,12 @@ def vocode(
 ) -> list[Sound]:
     """Sound from a mel spectrogram, or from the mel of a sound (copy synthesis). Long ones go in chunks, without seams.
 
-    Answers of one and two calls get 16 and 24 rounds of polish in place of 32, so that few calls are fast altogether.
+    An answer of one call gets 24 rounds of polish in place of 32, so that it is fast altogether.
     audio: (samples, rate), a path, or a mel (M, T) in the model's own setting (`model.modality.spectral.mel`).
     suffuse vocode kathleen speech.wav -o copy.wav
     """
     m = model.modality
-    rounds = POLISH if steps is None else min(POLISH, 8 * (1 + steps))
+    rounds = POLISH if steps is None else min(POLISH, 8 * (2 + steps))
     mels, lengths, gains = asking.mels_of(m, audio, n)
     if m.whole or max(mel.shape[1] for mel in mels) <= CHUNK + OVERLAP:
         task = m.request(n, {"mel": audio}, index=torch.arange(n))
