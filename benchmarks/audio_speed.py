@@ -43,7 +43,8 @@ def speed(a: argparse.Namespace) -> None:
 
     note = (
         f"Vocoding on {torch.get_num_threads()} CPU thread(s), polish included: CPU seconds a second of sound, so that other "
-        "programs do not count; each row in a process of its own. Load: all before the first run, the import of torch included. Steady: "
+        "programs do not count; each row in a process of its own. "
+        "Load: all before the first run, the import of torch included. Steady: "
         "the second run. Rise: peak memory above what it was before "
         f"the first run. One seed. {command()}"
     )

@@ -189,6 +189,9 @@ def test_noise_is_taken_away_by_a_model_of_pairs(tmp_path):
     assert "noisy" in model.joint.processes
     wave = tone(300, 0.3) + 0.1 * np.random.default_rng(9).normal(size=int(0.3 * RATE)).astype(np.float32)
     assert model.denoise((wave, RATE), steps=2)[0][0].shape == wave.shape
+    m = model.modality
+    asked, given = (m.request(1, {k: (wave, RATE)}, index=torch.arange(1)) for k in ("noisy", "mel"))
+    assert m.wrap(model.denoiser, asked) is model.denoiser and isinstance(m.wrap(model.denoiser, given), MelConsistent)
 
 
 def test_the_wrapper_brings_frames_and_mel_together():

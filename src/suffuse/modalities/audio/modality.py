@@ -182,9 +182,12 @@ class Audio(Modality):
         return [x] if asking.is_sound(x) else list(x)
 
     def wrap(self, denoiser: Callable[..., Any], task: Task) -> Callable[..., Any]:
-        """Keep the frames in step with the mel in every network call (see `consistency.MelConsistent`)."""
+        """Keep the frames in step with the mel in every network call (see `consistency.MelConsistent`); not where noise is taken
+        away, since noisy frames say more than a mel that is itself a guess."""
         from suffuse.modalities.audio.consistency import MelConsistent
 
+        if self.paired and bool(task.start.levels["mel"].gt(0).any()):
+            return denoiser
         return MelConsistent(denoiser, self.spectral)
 
     def decode(self, fields: dict[str, Tensor], task: Task) -> list[tuple[np.ndarray, int]]:
