@@ -14,9 +14,10 @@ from pathlib import Path
 
 from series_forecast import run_doublewell, run_exchange, run_los, run_m4
 from series_generate import run_generation
-from series_impute import run_beijing, run_italian, run_positions
+from series_impute import run_beijing, run_italian
 from series_long import run_ett
 from series_physionet import run_physionet
+from series_space import run_graph, run_positions
 
 HERE = Path(__file__).parent
 
@@ -26,6 +27,7 @@ CLAIMS = {
     "beijing": run_beijing,
     "italian": run_italian,
     "positions": run_positions,
+    "graph": run_graph,
     "doublewell": run_doublewell,
     "m4": run_m4,
     "los": run_los,

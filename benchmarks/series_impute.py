@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import series_twin
 from series_common import answered, cut_records, figures, trained, window_sums, write
-from series_data import STATIONS, TEST_MONTHS, beijing, italian
+from series_data import TEST_MONTHS, beijing, italian
 
 from suffuse.metrics import probabilistic as scores
 from suffuse.modalities.series import quality
@@ -86,36 +86,6 @@ def run_beijing(args) -> None:
             f"(series_peers.py); CSDI draws {args.peer_n} samples in 50 calls each."
         )
     write(args, f"beijing_{args.transform}_{args.noise}", "Beijing stations (lines 4 and 10)", text, rows)
-
-
-def run_positions(args) -> None:
-    """Line 6, second half: where the stations lie is worth knowing."""
-    frame = beijing(args.data)
-    train, rows = frame[~frame.ds.dt.month.isin(TEST_MONTHS)], []
-    places = np.array(list(STATIONS.values())) * [1, np.cos(np.radians(40))]
-    for name, read in (("positions", {"positions": places}), ("no positions", {})):
-        read = {"window": 48, "horizon": 24, "patch": 4, **read}
-        tasks = {"impute": 0.6, "channels": 0.4}
-        model, seconds = trained(args, f"beijing_{name.replace(' ', '_')}", train, read, tasks=tasks)
-        assert [n[0] for n in model.modality.config["nodes"]] == list(STATIONS)
-        rng = np.random.default_rng(args.seed)
-        records = cut_records(model, frame, TEST_MONTHS, args.windows, rng)
-        blocks = [quality.hide_blocks(r.values.shape, 0.2, rng, (4, 18)) for r in records]
-        stations = [np.repeat(rng.permutation(12)[:, None] < 4, 48, 1) for _ in records]
-        for task, hidden in (("20 % in blocks", blocks), ("4 of 12 stations", stations)):
-            truth = np.stack([np.where(h, r.values, np.nan) for r, h in zip(records, hidden, strict=True)])
-            draws, spent = answered(model, records, hidden, args.n, args.calls[0])
-            row = {"hidden": task, "method": name, "calls": args.calls[0], **figures(draws, truth), "seconds": spent}
-            rows.append(row | {"steps": model.notes.get("steps"), "trained s": seconds})
-            if len(rows) > 2:
-                rows[-3]["against none"] = rows[-3]["CRPS"] / row["CRPS"] - 1
-            print(json.dumps(row), flush=True)
-    text = (
-        f"Beijing, 12 stations, PM2.5, hourly, windows of 48 h, trained without the months {TEST_MONTHS}, "
-        f"{len(records)} windows of those months. The same network with a bias of the node mixing from the distances of the "
-        f"stations, and without; equal minutes. {args.n} samples."
-    )
-    write(args, "positions", "Beijing stations with and without their positions (line 6)", text, rows)
 
 
 def peer(args, name: str, model, train, records: list[Record], hidden: list[np.ndarray], minutes: float) -> tuple:
