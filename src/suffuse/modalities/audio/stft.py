@@ -171,7 +171,8 @@ class Spectral:
             value = start.clamp(min=1e-7)
         top = bank.T @ wanted
         for _ in range(rounds):
-            value = value * top / (bank.T @ (bank @ value)).clamp(min=1e-9)
+            found = (bank.T @ (bank @ value)).clamp_(min=1e-9)
+            value = value.mul_(top).div_(found)
         return value
 
     # -- phase --------------------------------------------------------------------------------------------------
