@@ -243,7 +243,10 @@ def line_7(bench: Bench) -> tuple[list[str], Rows]:
     for part in ("train", "test"):
         found = [json.loads(line) for line in (bench.data / f"sources_{part}.jsonl").read_text().splitlines()]
         texts[part] = {label: [r["text"] for r in found if r["label"] == label] for label in labels}
-    judges = {label: SourceJudge(texts["train"][label][::2]) for label in labels}  # windows overlap by half
+    known_words = {word for label in labels for text in texts["train"][label] for word in words(text)}
+    judges = {  # windows overlap by half
+        label: SourceJudge(texts["train"][label][::2], len(known_words)) for label in labels
+    }
 
     def right(asked: list[str], made: list[str]) -> float:
         guess = [min(labels, key=lambda label: judges[label].bits(text)) for text in made]
@@ -265,16 +268,17 @@ def line_7(bench: Bench) -> tuple[list[str], Rows]:
 
 
 class SourceJudge:
-    """Bits of a text if it came from this source; see `line_7`."""
+    """Bits of a text if it came from this source; see `line_7`. known: how many words all sources have together."""
 
-    def __init__(self, texts: list[str]):
+    def __init__(self, texts: list[str], known: int):
+        self.known = known
         self.characters = KneserNey(texts)
         self.counts = Counter(word for text in texts for word in words(text))
         self.total = sum(self.counts.values())
 
     def bits(self, text: str) -> float:
         whole = words(text)[1:-1]  # the first and the last may be cut
-        share = [(self.counts[w] + 0.5) / (self.total + 0.5 * len(self.counts)) for w in whole]
+        share = [(self.counts[w] + 0.5) / (self.total + 0.5 * self.known) for w in whole]
         return self.characters.bits([text]) * len(text) - 3 * sum(map(math.log2, share))
 
 
