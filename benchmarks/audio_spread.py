@@ -96,7 +96,8 @@ def spread(a: argparse.Namespace) -> None:
         f"{a.samples} samples, each digit of each voice in turn, seed 0. Standard deviations within one digit of one voice, "
         "pooled over the 60: median pitch, mean level of the frames that sound (after the house's loudness rule), duration. The "
         "bar is .8-1.2 of real: beside the 300 official test clips stand the 2,700 training clips (45 a digit and voice), whose "
-        f"deviations are known best. Nearest training clip: distance of log-mels. One seed. {command()}"
+        f"deviations are known best. Nearest training clip: distance of log-mels. One "
+        f"seed. Frames anew: the sample's mel vocoded once more. {command()}"
     )
     table = Table("Variation" + a.tag, note)
     table.row("real training clips", lambda: score(train, train_groups, itself=True))
@@ -109,8 +110,10 @@ def spread(a: argparse.Namespace) -> None:
 
                 def sampled(calls: int = calls, weight: float = weight, anew: int = anew) -> dict[str, float]:
                     begun = time.process_time()
-                    asked = {"steps": calls, "guidance": weight, "batch": 50, "anew": anew}
-                    made = [w for w, _ in model.speak(**given, n=a.samples, **asked)]
+                    sounds = model.sample(a.samples, given=given, steps=calls, guidance=weight, batch=50)
+                    if anew:
+                        sounds = [model.vocode(sound, steps=anew, seed=k)[0] for k, sound in enumerate(sounds)]
+                    made = [w for w, _ in sounds]
                     seconds = time.process_time() - begun
                     return score(made, groups) | {"CPU seconds a second": seconds / sum(len(w) / RATE for w in made)}
 

@@ -15,8 +15,6 @@ from suffuse.modalities.audio.consistency import POLISH, polish
 Sound = tuple[np.ndarray, int]
 CHUNK, OVERLAP = 640, 16
 """Frames: longer sounds are vocoded in chunks, each given the last OVERLAP frames of the one before."""
-SPOKEN = 50
-"""So many spoken sounds at a time get their frames anew."""
 
 
 def vocode(
@@ -68,30 +66,14 @@ def _in_chunks(model: Any, mel: torch.Tensor, samples: int, index: int, rounds: 
 
 
 def speak(
-    model: Any,
-    *,
-    label: str | list[str] | None = None,
-    speaker: str | list[str] | None = None,
-    n: int = 1,
-    seed: int = 0,
-    anew: int = 4,
-    **settings: Any,
+    model: Any, *, label: str | None = None, speaker: str | None = None, n: int = 1, seed: int = 0, **settings: Any
 ) -> list[Sound]:
-    """Sounds of a label, in a voice (either may be left open; one for all, or a list of n).
+    """Sounds of a label, in a voice (either may be left open).
 
-    anew: calls by which the frames are made once more, from the finished mel: drawn together with it they sometimes miss its
-    pitch. 0 leaves that out.
     suffuse speak spoken-digits --label 7 --speaker theo -n 4 -o sevens
     """
     given = {k: v for k, v in (("label", label), ("speaker", speaker)) if v is not None}
-    made = model.sample(n, given=given, seed=seed, **settings)
-    if not anew:
-        return made
-    out: list[Sound] = []
-    for first in range(0, n, SPOKEN):
-        part = made[first : first + SPOKEN]
-        out += vocode(model, part, n=len(part), steps=anew, seed=seed)
-    return out
+    return model.sample(n, given=given, seed=seed, **settings)
 
 
 def fill(model: Any, audio: Any, at: Any = None, *, n: int = 1, seed: int = 0, **settings: Any) -> list[Sound]:
