@@ -444,7 +444,9 @@ def write(path: Path, results: dict, command: str) -> None:
     parts = [f"# Text\n\nMade by `{command}` (prepared by `python benchmarks/text_data.py`). One seed.\n"]
     for line, made in sorted(results.items(), key=lambda kv: kv[0]):
         parts.append(
-            f"\n## Line {line}: {made['about']}\n\n{made.get('models', '')} ({made['seconds']:.0f} s)\n\n| "
+            f"\n## Line {line}: {made['about']}\n\n{made.get('models', '')} ({made['seconds']:.0f} s"
+            + (f", --samples {made['samples']}" if "samples" in made else "")
+            + ")\n\n| "
             + " | ".join(made["head"])
             + " |\n"
         )
@@ -484,6 +486,7 @@ def main() -> None:
                 "head": head,
                 "rows": rows,
                 "seconds": time.perf_counter() - begun,
+                "samples": asked.samples,
                 "models": bench.used(),
             }
             results = (json.loads(kept.read_text()) if kept.exists() else {}) | {line: results[line]}
