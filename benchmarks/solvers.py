@@ -2,9 +2,9 @@
 
     python benchmarks/solvers.py
 
-Data: a Gaussian mixture in 8 dimensions (10 modes, deviation .15 each, seed 0), whose posterior mean is a closed form, so that
-nothing but the solver errs. Each figure is the root mean square distance of 2,048 samples from where the ODE carries the same noise (1,000
-calls of the exact second order, log-SNR grid), over the data's deviation.
+Data: a Gaussian mixture in 8 dimensions (10 modes, deviation .15 each, seed 0), whose posterior mean is a closed form, so
+that nothing but the solver errs. Each figure is the root mean square distance of 2,048 samples from where the ODE carries
+the same noise (1,000 calls of the exact second order, log-SNR grid), over the data's deviation.
 """
 
 from __future__ import annotations
