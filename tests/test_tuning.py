@@ -27,6 +27,13 @@ def test_tuned_sampler_is_kept_and_comes_nearer_on_fresh_noise():
     assert tuned < plain
 
 
+def test_says_that_a_tuned_sampler_uses_no_noise():
+    told = []
+    for name in ("digits", "fashion"):  # digits are drawn with fresh noise, fashion without
+        suffuse.load(name).tune(2, n=4, teacher_steps=4, guidance=1.0, tell=told.append)
+    assert sum("fresh noise" in line for line in told) == 1 and "fresh noise" in told[0]
+
+
 def test_the_cheapest_way_is_the_one_that_enumeration_finds():
     from itertools import combinations
 

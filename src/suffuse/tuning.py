@@ -61,6 +61,10 @@ def tune(
         raise AskError(f"calls must be a whole number of at least 1, not {calls}")
     if not isinstance(process, Gaussian):
         raise AskError(f"tuning is for continuous data; {model.modality.name} keep the path that was measured best")
+    if tell and model.settings["stochasticity"] > 0:
+        tell(
+            "this model samples with fresh noise by default and a tuned sampler uses none: compare both before you keep it"
+        )
     task = model.modality.request(n, given, index=torch.arange(n), **asked)
     settings = {"guidance": guidance, "seed": seed, "stochasticity": 0.0}
     if calls >= teacher_steps:
