@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from suffuse.files import write_json, write_text
 from suffuse.modalities.audio.waves import normalise, read_wave
 
 RESULTS = Path(__file__).parent / "results" / "audio.json"
-UNPRINTED = ("--work", "--data", "--results")
 
 
 class Table:
@@ -48,13 +46,6 @@ def render(tables: dict) -> str:
             lines.append(f"| {name} | " + " | ".join(f"{row[h]:g}" if h in row else "" for h in heads) + " |")
         lines.append("")
     return "\n".join(lines)
-
-
-def command() -> str:
-    """The command line of this run, without the folders that differ from machine to machine."""
-    words = sys.argv[1:]
-    shown = [w for w, before in zip(words, ["", *words]) if w not in UNPRINTED and before not in UNPRINTED]
-    return f"`python benchmarks/audio.py {' '.join(Path(w).name if '/' in w else w for w in shown)}`"
 
 
 def paths_of(folder: Path) -> list[Path]:

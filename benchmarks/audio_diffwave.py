@@ -14,7 +14,8 @@ from collections.abc import Callable
 import numpy as np
 import torch
 import torch.nn.functional as F
-from audio_common import Table, clips_of, command, trained
+from audio_common import Table, clips_of, trained
+from tables import command
 from torch import Tensor, nn
 
 import suffuse
@@ -135,7 +136,7 @@ def diffwave(a: argparse.Namespace) -> None:
         f"{len(clips)} held-out Kathleen sentences, mel of {s.bands} bands, n_fft {s.n_fft}, hop {s.hop}; both trained for "
         f"{a.minutes:g} minutes of one CPU core on the 600 training sentences. DiffWave: base model, {BATCH_SIZE} stretches of "
         f"{FRAMES} frames a step at rate {RATE:g} (the paper's 16 longer ones at 2e-4 leave too few steps), six fast steps. "
-        f"One seed. {command()}"
+        f"One seed. `{command()}`"
     )
     table = Table("DiffWave" + a.tag, note)
 

@@ -8,7 +8,8 @@ import time
 import audio_judges as judges
 import numpy as np
 import torch
-from audio_common import Table, command
+from audio_common import Table
+from tables import command
 
 import suffuse
 from suffuse.modalities.audio.waves import read_wave
@@ -57,7 +58,7 @@ def digits(a: argparse.Namespace) -> None:
         f"{a.samples} samples, {len(names)} digits and {len(m.classes.get('speaker', [1]))} voices in turn, seed 0; judges "
         "trained on the 2,700 training clips (audio_judges.py); real: the 300 official test clips, which no model has seen. "
         "Nearest training clip: mean distance of log-mels. One seed. "
-        f"{command()}"
+        f"`{command()}`"
     )
     table = Table("Spoken digits" + a.tag, note)
     table.row("real test clips", lambda: score(test_mels, test_labels))

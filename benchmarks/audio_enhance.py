@@ -15,7 +15,8 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from audio_common import Table, clips_of, command, paths_of, trained
+from audio_common import Table, clips_of, paths_of, trained
+from tables import command
 
 from suffuse.metrics.audio import log_spectral_distance
 from suffuse.modalities.audio.stft import Spectral
@@ -96,7 +97,7 @@ def enhance(a: argparse.Namespace) -> None:
         f"{len(clips)} held-out Kathleen sentences, each with one of {', '.join(SEEN)} (seen in training, other noises) and "
         f"{UNSEEN} (unseen kind) at one of {', '.join(map(str, RATIOS))} dB. Wide-band PESQ. Sentence "
         "found and word error: pocketsphinx with a closed grammar of all 100 test sentences. One seed. "
-        f"The model: {a.minutes:g} minutes of one CPU core, {model.notes['steps']} steps. {command()}"
+        f"The model: {a.minutes:g} minutes of one CPU core, {model.notes['steps']} steps. `{command()}`"
     )
     table = Table("Enhancement" + a.tag, note)
 

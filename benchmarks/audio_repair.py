@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from audio_common import Table, clips_of, command
+from audio_common import Table, clips_of
+from tables import command
 
 import suffuse
 from suffuse.modalities.audio.waves import resample
@@ -73,7 +74,7 @@ def gaps(a: argparse.Namespace) -> None:
     note = (
         f"{len(clips)} held-out Kathleen sentences, one gap each where there is speech; log-spectral distance in dB over "
         "the gap. AR: Burg's method from both sides, cross-faded; order 64 from .1 s, order 256 from .25 s of context. "
-        f"Under AR: our last number of calls against the better of both. One seed. {command()}"
+        f"Under AR: our last number of calls against the better of both. One seed. `{command()}`"
     )
     table = Table("Gaps" + a.tag, note)
     for length in (0.05, 0.1, 0.2):
@@ -94,7 +95,7 @@ def gaps(a: argparse.Namespace) -> None:
         table.row(f"{1000 * length:.0f} ms", filled)
     note = (
         "The same sentences, everything above 4 kHz taken away (sinc); log-spectral distance in dB above 4 kHz. CPU seconds a "
-        f"second of sound. One seed. {command()}"
+        f"second of sound. One seed. `{command()}`"
     )
     table = Table("Bandwidth, 4 to 8 kHz" + a.tag, note)
 

@@ -39,14 +39,15 @@ def probe(model: str, folder: str, calls: int, seconds: int) -> None:
 
 
 def speed(a: argparse.Namespace) -> None:
-    from audio_common import Table, command
+    from audio_common import Table
+    from tables import command
 
     note = (
         f"Vocoding on {torch.get_num_threads()} CPU thread(s), polish included: CPU seconds a second of sound, so that other "
         "programs do not count; each row in a process of its own. "
         "Load: all before the first run, the import of torch included. Steady: "
         "the second run. Rise: peak memory above what it was before "
-        f"the first run. One seed. {command()}"
+        f"the first run. One seed. `{command()}`"
     )
     table = Table("Real-time factor" + a.tag, note)
     folder = str((a.work / "kathleen" / "test").resolve())

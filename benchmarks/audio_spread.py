@@ -8,7 +8,8 @@ import time
 import audio_judges as judges
 import numpy as np
 import torch
-from audio_common import Table, command, paths_of
+from audio_common import Table, paths_of
+from tables import command
 
 import suffuse
 from suffuse.modalities.audio.waves import normalise, read_wave
@@ -97,7 +98,7 @@ def spread(a: argparse.Namespace) -> None:
         "pooled over the 60: median pitch, mean level of the frames that sound (after the house's loudness rule), duration. The "
         "bar is .8-1.2 of real: beside the 300 official test clips stand the 2,700 training clips (45 a digit and voice), whose "
         f"deviations are known best. Nearest training clip: distance of log-mels. One "
-        f"seed. Frames anew: the sample's mel vocoded once more. {command()}"
+        f"seed. Frames anew: the sample's mel vocoded once more. `{command()}`"
     )
     table = Table("Variation" + a.tag, note)
     table.row("real training clips", lambda: score(train, train_groups, itself=True))

@@ -7,7 +7,8 @@ import time
 
 import numpy as np
 import torch
-from audio_common import Table, clips_of, command
+from audio_common import Table, clips_of
+from tables import command
 
 import suffuse
 from suffuse.metrics.audio import log_spectral_distance, mel_cepstral_distance
@@ -26,7 +27,7 @@ def vocode(a: argparse.Namespace) -> None:
         f"{len(clips)} held-out Kathleen sentences, mel of {s.bands} bands, n_fft {s.n_fft}, hop {s.hop}. "
         "Griffin-Lim is the fast one (momentum .99) on magnitudes fitted to the mel, which is stronger than the plain one. "
         "True phase: those magnitudes with the true phase. "
-        f"{command()}"
+        f"`{command()}`"
     )
     table = Table(f"Copy synthesis, n_fft {s.n_fft}, hop {s.hop}" + a.tag, note)
 

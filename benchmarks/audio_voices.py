@@ -15,7 +15,8 @@ import audio_judges as judges
 import numpy as np
 import torch
 import torch.nn.functional as F
-from audio_common import Table, clips_of, command, paths_of
+from audio_common import Table, clips_of, paths_of
+from tables import command
 from torch import Tensor, nn
 
 import suffuse
@@ -67,7 +68,7 @@ def voices(a: argparse.Namespace) -> None:
     note = (
         f"Mean cosine between the speaker embeddings of different clips of one voice: {a.clips} held-out Kathleen sentences; for "
         f"each voice of the digits 5 utterances of {WORDS} test words. 4 calls. Share: vocoded against real, over real against "
-        f"real (bar 95 %). Another voice: the mean over pairs of different speakers. One seed. {command()}"
+        f"real (bar 95 %). Another voice: the mean over pairs of different speakers. One seed. `{command()}`"
     )
     table = Table("Voice kept" + a.tag, note)
 
@@ -130,7 +131,7 @@ def convert(a: argparse.Namespace, model, encoder, utterances, in_turn, train, t
         "trained on the voices of the training clips, word by word. Encoder: resemblyzer on ten words of one target at once, "
         "the nearest of the six voices' mean embeddings of real training clips. Word kept: the support vector machine of "
         "audio_judges.py on digits. Bar: 80 %. "
-        f"One seed. {command()}"
+        f"One seed. `{command()}`"
     )
     table = Table("Another voice" + a.tag, note)
     train_waves, train_words, train_names = train

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import platform
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
+from tables import command
 
 import suffuse
 from suffuse.metrics import probabilistic as scores
@@ -82,18 +82,6 @@ def figures(draws: np.ndarray, truth: np.ndarray) -> dict[str, float]:
     }
 
 
-def command_line(words: list[str]) -> str:
-    """The command that made a table, without the folders of this machine; a model is named by its last part."""
-    kept, k = ["python benchmarks/series.py"], 0
-    while k < len(words):
-        if words[k] in ("--data", "--work", "--out", "--peers"):
-            k += 2
-            continue
-        kept.append(Path(words[k]).name if kept[-1] == "--model" else words[k])
-        k += 1
-    return " ".join(kept)
-
-
 def write(args, name: str, title: str, text: str, rows: list[dict]) -> None:
     """A Markdown table with the command that made it."""
     head = list(dict.fromkeys(k for r in rows for k in r))
@@ -103,11 +91,10 @@ def write(args, name: str, title: str, text: str, rows: list[dict]) -> None:
 
     table = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
     table += ["| " + " | ".join(cell(r.get(k)) for k in head) + " |" for r in rows]
-    command = command_line(sys.argv[1:])
     machine = f"{platform.machine()}, torch {torch.__version__}, {torch.get_num_threads()} thread(s)"
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
     path = out / f"series_{name}.md"
-    path.write_text(f"# {title}\n\n{text}\n\n" + "\n".join(table) + f"\n\n`{command}` on {machine}.\n")
+    path.write_text(f"# {title}\n\n{text}\n\n" + "\n".join(table) + f"\n\n`{command()}` on {machine}.\n")
     print(path.read_text())
     (Path(args.work) / f"{name}.json").write_text(json.dumps(rows))

@@ -12,18 +12,19 @@ import torch
 RESULTS = Path(__file__).parent / "results"
 
 
-PLACES = ("--work", "--data", "--out", "-o")
+PLACES = ("--work", "--data", "--out", "--results", "--peers", "-o")
 """Options that name folders of whoever ran it: no part of the command that is printed."""
 
 
 def command() -> str:
-    """The command line of this process, without folders."""
-    kept, words = [], iter(sys.argv)
-    for word in words:
+    """The command line of this process, without folders; of other paths the last part."""
+    script, *words = sys.argv
+    kept, rest = [script], iter(words)
+    for word in rest:
         if word in PLACES:
-            next(words, None)
+            next(rest, None)
         elif not word.startswith(tuple(f"{place}=" for place in PLACES)):
-            kept.append(word)
+            kept.append(Path(word).name if "/" in word else word)
     return f"python {' '.join(kept)}"
 
 
