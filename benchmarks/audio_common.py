@@ -58,11 +58,9 @@ def clips_of(folder: Path, rate: int, count: int | None = None) -> list[np.ndarr
     return [normalise(read_wave(p, rate)[0], rate)[0] for p in paths_of(folder)[:count]]
 
 
-def trained(source: Path, folder: Path, minutes: float, read: dict[str, Any]) -> suffuse.Model:
+def trained(source: Path, folder: Path, minutes: float, read: dict[str, Any], **recipe: Any) -> suffuse.Model:
     """The model in a folder; trained on `source` for so many CPU minutes where there is none yet (a killed run goes on)."""
     if (folder / "model.safetensors").is_file():
         return suffuse.load(folder)
-    return suffuse.train(
-        source, "audio", minutes=minutes, output=folder, resume=True, read=read, batch=32, compile=False, channels_last=False,
-        tell=print,
-    )  # fmt: skip
+    settings = {"batch": 32, "compile": False, "channels_last": False, "tell": print, "resume": True, **recipe}
+    return suffuse.train(source, "audio", minutes=minutes, output=folder, read=read, **settings)

@@ -14,13 +14,18 @@ import numpy as np
 ARCHIVE = Path("audio") / "kathleen_arctic" / "kathleen_16k_flac.tar"
 
 
-def sentences(data: Path) -> dict[str, str]:
-    """Kathleen's transcripts by the stem of their file, lower case, letters and apostrophes only."""
+def transcripts(data: Path) -> dict[str, str]:
+    """Kathleen's transcripts by the stem of their file."""
     with tarfile.open(data / ARCHIVE) as tar:
         member = next(m for m in tar if m.name.endswith("metadata.csv"))
         text = tar.extractfile(member).read().decode()
     rows = csv.reader(io.StringIO(text), delimiter="|", quoting=csv.QUOTE_NONE)
-    return {row[0]: " ".join(re.findall(r"[a-z']+", row[1].lower())) for row in rows if len(row) > 1}
+    return {row[0]: row[1] for row in rows if len(row) > 1}
+
+
+def sentences(data: Path) -> dict[str, str]:
+    """The transcripts, lower case, letters and apostrophes only."""
+    return {name: " ".join(re.findall(r"[a-z']+", text.lower())) for name, text in transcripts(data).items()}
 
 
 def decoder(**options):

@@ -14,11 +14,11 @@ from torch import Tensor
 from suffuse.diffusion.state import Start, Task
 from suffuse.errors import AskError, DataError
 from suffuse.files import check_memory
-from suffuse.modalities.audio import waves
+from suffuse.modalities.audio import speaking, waves
 from suffuse.modalities.audio.consistency import polish
 from suffuse.modalities.audio.levels import cut_levels
 
-KEYS = ("audio", "frames", "file", "mel", "noisy", "label", "speaker")
+KEYS = ("audio", "frames", "file", "mel", "noisy", "label", "speaker", "text")
 FADE = 0.005
 """Seconds of cross-fade between what was given and what was made."""
 
@@ -69,11 +69,13 @@ def request(
     *,
     seconds: float | None = None,
     cutoff: float | None = None,
+    pace: float = 1.0,
+    durations: Any = None,
     **unknown: Any,
 ) -> Task:
     """See `Audio.request`."""
     if unknown:
-        raise AskError(f"'{sorted(unknown)[0]}' cannot be asked of sound; known are seconds, cutoff")
+        raise AskError(f"'{sorted(unknown)[0]}' cannot be asked of sound; known are seconds, cutoff, pace, durations")
     given = _as_dict(given)
     s, classes = modality.spectral, modality.classes
     audio = next((given[k] for k in ("audio", "frames", "file") if k in given), None)
@@ -90,8 +92,11 @@ def request(
         gains = [waves.LOUDNESS / max(waves.loudness(w, modality.rate), 1e-9) for w in known["noisy"]]
         known["noisy"] = [w * np.float32(g) for w, g in zip(known["noisy"], gains, strict=True)]
     mels: list[Tensor] = []
+    spoken = speaking.asked(modality, given, n, seconds, pace, durations)
     if "mel" in given:
         mels, lengths, gains = mels_of(modality, given["mel"], n)
+    elif spoken:
+        lengths = [(len(row) - 1) * s.hop for row in spoken]
     else:
         found = known["wave"] or known["noisy"]
         lengths = [len(w) for w in found] or [_asked_samples(modality, seconds)]
@@ -138,6 +143,12 @@ def request(
             x["noisy"], levels["noisy"] = _repeat(s.pack(s.stft(padded)), n), torch.zeros(n, 1, 1)
         else:
             held["noisy"] = torch.ones(n, 1, 1, dtype=torch.bool)
+    if modality.text:
+        x["text"], levels["text"] = torch.zeros(n, total, dtype=torch.int64), torch.full((n, 1), float(not spoken))
+        for row, one in zip(x["text"], spoken * (n // max(len(spoken), 1)), strict=False):
+            row[: len(one)] = torch.from_numpy(one)
+        if not spoken:
+            held["text"] = torch.ones(n, 1, dtype=torch.bool)
     for name, names in classes.items():
         value = given.get(name)
         x[name] = _classes(name, names, value, n)
@@ -151,6 +162,8 @@ def request(
     if not modality.whole and min(frames) < total:
         mask = _repeat((torch.arange(total) < torch.tensor(frames)[:, None])[:, None], n)
         exists = {name: mask for name in ("frames", "mel", "noisy") if name in x}
+        if modality.text:
+            exists["text"] = mask[:, 0]
     return Task(x, Start(levels, held), {}, exists, context, index)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,6 +13,12 @@ from suffuse.diffusion.state import Batch
 from suffuse.errors import DataError
 from suffuse.modalities.audio.reading import Clip
 from suffuse.modalities.audio.stft import Spectral
+from suffuse.modalities.audio.waves import loudness, normalise
+
+TAKES = 64
+"""How many mixtures with noise an example has."""
+RATIOS = (-3.0, 18.0)
+"""dB of speech (its active parts) over noise in those mixtures."""
 
 
 class Clips:
@@ -19,7 +26,9 @@ class Clips:
 
     length: frames of an example. whole: every example is one clip, followed by silence that belongs to it (so that its
     duration is learnt); else examples are windows of `length` frames, half overlapping, and what lies beyond the end of a
-    short clip does not exist. labels, speakers: the known names, in the order of their classes.
+    short clip does not exist. labels, speakers: the known names, in the order of their classes. noises: waves of unit root
+    mean square; with them the noisy partner of each example is mixed as it is read, TAKES times in another way. spoken: what is
+    spoken in each frame is a field, observed where a clip has symbols.
     """
 
     def __init__(
@@ -31,10 +40,12 @@ class Clips:
         labels: Sequence[str] = (),
         speakers: Sequence[str] = (),
         paired: bool = False,
+        noises: Sequence[np.ndarray] = (),
+        spoken: bool = False,
     ):
         self.clips, self.spectral, self.length, self.whole = list(clips), spectral, length, whole
         self.names = {"label": list(labels), "speaker": list(speakers)}
-        self.paired = paired
+        self.paired, self.noises, self.spoken = paired, list(noises), spoken
         self.places: list[tuple[int, int]] = []
         for number, clip in enumerate(self.clips):
             last = 0 if whole else max(0, spectral.frames_of(len(clip.wave)) - length)
@@ -42,7 +53,7 @@ class Clips:
             self.places += [(number, start) for start in range(0, last, step)] + [(number, last)]
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self.places) * (TAKES if self.noises else 1)
 
     def piece(self, wave: Any, start: int) -> Tensor:
         """The samples that `length` centred frames from frame `start` on see, zeros beyond the ends."""
@@ -53,25 +64,54 @@ class Clips:
         out[a - low : b - low] = torch.from_numpy(wave[a:b])
         return out
 
+    def mixed(self, clean: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """(clean, noisy) with one noise, or (three times of ten) two, both at the loudness that the noisy one asks for."""
+        draw, rate = np.random.default_rng(seed), self.spectral.rate
+        added = np.zeros(len(clean), dtype=np.float32)
+        for _ in range(1 + (draw.uniform() < 0.3)):
+            noise = self.noises[draw.integers(len(self.noises))]
+            at = int(draw.integers(max(1, len(noise) - len(clean) + 1)))
+            added += np.resize(noise[at : at + len(clean)], len(clean)) * np.float32(draw.uniform(0.3, 1))
+        share = loudness(clean, rate) / max(np.sqrt((added**2).mean()), 1e-9)
+        noisy, gain = normalise(clean + added * np.float32(share * 10 ** (-draw.uniform(*RATIOS) / 20)), rate)
+        return clean * np.float32(gain), noisy
+
     def batch(self, indices: Tensor) -> Batch:
-        places = [self.places[i] for i in indices.tolist()]
+        places = [self.places[i % len(self.places)] for i in indices.tolist()]
         x: dict[str, Tensor] = {}
-        spectrum = self._spectrum([self.piece(self.clips[c].wave, start) for c, start in places])
+        waves = [(self.clips[c].wave, self.clips[c].noisy) for c, _ in places]
+        if self.noises:
+            waves = [self.mixed(clean, seed) for (clean, _), seed in zip(waves, indices.tolist(), strict=True)]
+        starts = [start for _, start in places]
+        spectrum = self._spectrum([self.piece(clean, start) for (clean, _), start in zip(waves, starts, strict=True)])
         x["frames"], x["mel"] = self.spectral.pack(spectrum), self.spectral.mel(spectrum)
         if self.paired:
-            noisy = [self.piece(self.clips[c].noisy, start) for c, start in places]
+            noisy = [self.piece(noisy, start) for (_, noisy), start in zip(waves, starts, strict=True)]
             x["noisy"] = self.spectral.pack(self._spectrum(noisy))
         observed: dict[str, Tensor] = {}
         for name, known in self.names.items():
             if known:
                 x[name], observed[name] = self._classes(name, known, [c for c, _ in places])
+        if self.spoken:
+            x["text"] = torch.stack([self.symbols(c, start) for c, start in places])
+            observed["text"] = torch.tensor([[self.clips[c].symbols is not None] for c, _ in places])
         exists: dict[str, Tensor] = {}
         if not self.whole:
             ends = torch.tensor([self.spectral.frames_of(len(self.clips[c].wave)) - start for c, start in places])
             mask = (torch.arange(self.length) < ends[:, None])[:, None]
             if not bool(mask.all()):
                 exists = {name: mask for name in ("frames", "mel", "noisy") if name in x}
+                if self.spoken:
+                    exists["text"] = mask[:, 0]
         return Batch(x, {k: v for k, v in observed.items() if not bool(v.all())}, exists, {}, indices)
+
+    def symbols(self, clip: int, start: int) -> Tensor:
+        """(length,) int64: what is spoken in the frames from `start` on; the pause beyond the end."""
+        out, found = torch.zeros(self.length, dtype=torch.int64), self.clips[clip].symbols
+        if found is not None:
+            part = torch.from_numpy(found[start : start + self.length])
+            out[: len(part)] = part
+        return out
 
     def _spectrum(self, pieces: list[Tensor]) -> Tensor:
         s = self.spectral

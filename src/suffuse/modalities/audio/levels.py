@@ -10,6 +10,10 @@ from torch import Tensor
 from suffuse.diffusion.random import Random
 from suffuse.diffusion.state import Batch, Start
 
+FIRST = 0.5
+"""Share of the examples with noise to be taken away that train the first call, from level 1: what is given says nearly all
+there, and one call is what most will ask for."""
+
 
 def start(modality: Any, task: str, batch: Batch, random: Random, step: int) -> Start:
     """Levels and held entries of one task for a batch. Labels that are not asked are given or held, half and half; a label
@@ -32,13 +36,21 @@ def start(modality: Any, task: str, batch: Batch, random: Random, step: int) -> 
         blind = (random.uniform((), index, step, "from mel alone") < 0.5)[:, None, None]
         levels = {"frames": torch.where(blind, 1.0, 0.0), "mel": 0 * one}
         held = {"frames": blind}
-    elif task not in ("generate", "label", "denoise"):
+    elif task not in ("generate", "label", "denoise", "speak"):
         raise ValueError(f"unknown audio task {task!r}")
+    exact = None
+    if task == "denoise":
+        exact = random.uniform((), index, step, "from the start") < FIRST
     if modality.paired:
         away = task != "denoise"
         levels["noisy"] = one if away else 0 * one
         if away:
             held["noisy"] = torch.ones(size, 1, 1, dtype=torch.bool)
+    if modality.text:
+        seen = batch.observed.get("text", torch.ones(size, 1, dtype=torch.bool))
+        chance = {"speak": 0.9, "generate": 0.0}.get(task, 0.3)
+        given = (random.uniform((), index, step, "text given")[:, None] < chance) & seen
+        levels["text"], held["text"] = torch.where(given, 0.0, 1.0), ~given
     for name in modality.classes:
         seen = batch.observed.get(name, torch.ones(size, 1, dtype=torch.bool))
         u = random.uniform((), index, step, f"{name} given")[:, None]
@@ -46,7 +58,7 @@ def start(modality: Any, task: str, batch: Batch, random: Random, step: int) -> 
         given = (u < chance) & seen
         levels[name] = torch.where(given, 0.0, 1.0)
         held[name] = ~seen if task == "classify" else ~given
-    return Start(levels, held)
+    return Start(levels, held, exact)
 
 
 def _span(random: Random, index: Tensor, step: int, frames: int, low: float, high: float) -> Tensor:

@@ -13,7 +13,7 @@ from suffuse.diffusion.process import Categorical, Gaussian, Joint
 from suffuse.diffusion.random import Random
 from suffuse.diffusion.state import Batch, Start, Task
 from suffuse.errors import AskError, DataError
-from suffuse.modalities.audio import asking, levels, reading, waves
+from suffuse.modalities.audio import asking, levels, reading, speaking, waves
 from suffuse.modalities.audio.data import Clips, measure
 from suffuse.modalities.audio.reading import Clip
 from suffuse.modalities.audio.stft import Spectral
@@ -25,11 +25,11 @@ SILENCE = 10 ** (-50 / 20)
 
 class Audio(Modality):
     """Fields `frames` (B, 2F, T) and `mel` (B, M, T), Gaussian; `label` and `speaker` (B, 1) where the data has them; `noisy`
-    (B, 2F, T) where it comes in pairs.
+    (B, 2F, T) where it comes in pairs; `text` (B, T), what is spoken in each frame, where clips come with transcripts.
 
     Config (plain JSON): spectral (see `stft.Spectral`: rate, window, mel settings, statistics), length (frames of a training
     example), whole (examples are whole clips followed by silence, else windows of longer ones), labels, speakers, paired,
-    network (options of `networks.frames.FrameNetwork` and `phase`).
+    text (symbols and the durations they are given, see `aligning.duration_model`), network (see `network.AudioNetwork`).
     """
 
     name = "audio"
@@ -44,6 +44,7 @@ class Audio(Modality):
         self.classes = {n: list(config.get(f"{n}s") or []) for n in ("label", "speaker")}
         self.classes = {n: known for n, known in self.classes.items() if known}
         self.paired = bool(config.get("paired"))
+        self.text = config.get("text") or None
 
     @property
     def rate(self) -> int:
@@ -77,15 +78,18 @@ class Audio(Modality):
         bands: int | None = None,
         seconds: float | None = None,
         whole: bool | None = None,
+        text: bool | None = None,
         **network: Any,
     ) -> tuple[Audio, Clips]:
         """Learn rate, statistics, labels and voices from training clips.
 
         rate: Hz (default: the files' commonest). window, hop: samples of the STFT (default: about 32 and 8 ms). bands: of the mel
         spectrogram. seconds: of a training example (default: 1). whole: examples are whole clips (default: where the clips are
-        labelled and nearly all fit); longer ones are left out, with a warning. network: width, depth, ... Raises DataError.
+        labelled and nearly all fit); longer ones are left out, with a warning. text: whether transcripts are learnt (default:
+        where every clip has one). network: width, depth, ... Raises DataError.
         """
         clips, rate = reading.load(source, rate)
+        noises = reading.noises(source, rate)
         window = window or 1 << max(6, round(np.log2(0.032 * rate)))
         bands = bands or (80 if rate >= 12_000 else 40)
         try:
@@ -102,24 +106,31 @@ class Audio(Modality):
             raise AskError(f"seconds must lie between 0.05 and 60, not {seconds:g}")
         length = 8 * -(-spectral.frames_of(int(seconds * rate)) // 8)
         spectral = measure(clips, spectral)
+        if text is None:
+            text = all(c.text for c in clips) and not whole
+        if text and whole:
+            raise AskError("whole clips are known by their labels; leave out whole=True to learn from transcripts")
         config = {
             "spectral": spectral.settings(),
             "length": length,
             "whole": whole,
             "labels": names["label"],
             "speakers": names["speaker"],
-            "paired": all(c.noisy is not None for c in clips),
+            "paired": bool(noises) or all(c.noisy is not None for c in clips),
+            "text": speaking.learn(clips, spectral) if text else None,
             "network": network,
         }
         made = cls(**config)
-        return made, made._clips(clips)
+        return made, made._clips(clips, noises)
 
     def dataset(self, source: Any, **options: Any) -> Clips:
         """More clips, at this model's rate and settings."""
         clips, _ = reading.load(source, self.rate)
-        return self._clips(clips)
+        if self.text:
+            speaking.place(clips, self.spectral, self.text["symbols"])
+        return self._clips(clips, reading.noises(source, self.rate) if self.paired else [])
 
-    def _clips(self, clips: list[Clip]) -> Clips:
+    def _clips(self, clips: list[Clip], noises: Sequence[np.ndarray] = ()) -> Clips:
         if self.whole:
             room = (self.length - 1) * self.spectral.hop
             long = [c for c in clips if len(c.wave) > room]
@@ -130,12 +141,10 @@ class Audio(Modality):
                     f"{len(long)} of {len(clips)} clips last longer than {room / self.rate:.2f} s and were left out"
                 )
                 clips = [c for c in clips if len(c.wave) <= room]
-        if self.paired and any(c.noisy is None for c in clips):
+        if self.paired and not noises and any(c.noisy is None for c in clips):
             raise DataError("this model takes clean/ and noisy/ pairs, and these clips have no noisy partner")
-        known = self.classes
-        return Clips(
-            clips, self.spectral, self.length, self.whole, known.get("label", ()), known.get("speaker", ()), self.paired
-        )
+        known = [self.classes.get(name, ()) for name in ("label", "speaker")]
+        return Clips(clips, self.spectral, self.length, self.whole, *known, self.paired, noises, bool(self.text))
 
     # -- the model's parts --------------------------------------------------------------------------------------
     def joint(self) -> Joint:
@@ -143,39 +152,45 @@ class Audio(Modality):
         fields: dict[str, Any] = {"frames": Gaussian(), "mel": Gaussian(warp=2.0)}
         if self.paired:
             fields["noisy"] = Gaussian()
+        if self.text:
+            fields["text"] = Categorical(len(self.text["symbols"]))
         fields |= {name: Categorical(len(known)) for name, known in self.classes.items()}
-        weights = {"frames": 0.4, "mel": 1.0} if self.classes else {"mel": 0.3}
+        weights = {"frames": 0.4, "mel": 1.0} if self.classes or self.text else {"mel": 0.3}
         return Joint(fields, weights | {name: 0.05 for name in self.classes})
 
     def network(self) -> nn.Module:
         from suffuse.modalities.audio.network import AudioNetwork
 
         classes = {name: len(known) for name, known in self.classes.items()}
-        return AudioNetwork(self.spectral, classes, self.paired, **self.config.get("network", {}))
+        symbols = len(self.text["symbols"]) if self.text else 0
+        return AudioNetwork(self.spectral, classes, self.paired, symbols, **self.config.get("network", {}))
 
     # -- training -----------------------------------------------------------------------------------------------
     @property
     def tasks(self) -> dict[str, float]:
         """generate: everything, labels held. label: by label and voice. vocode: frames from mel. fill: a gap in time.
-        extend: high frequencies. classify: labels from sound. denoise: the clean from the noisy."""
+        extend: high frequencies. speak: by text (and voice). classify: labels from sound. denoise: the clean from the noisy."""
         if self.paired:
-            return {"denoise": 0.8, "vocode": 0.2}
+            return {"denoise": 0.9, "vocode": 0.1}
+        if self.text:
+            return {"speak": 0.75, "vocode": 0.15, "fill": 0.06, "extend": 0.04}
         if self.classes:
             return {"label": 0.5, "vocode": 0.2, "generate": 0.1, "fill": 0.1, "extend": 0.05, "classify": 0.05}
-        return {"vocode": 0.7, "fill": 0.2, "extend": 0.1}
+        return {"vocode": 0.65, "fill": 0.2, "extend": 0.1, "generate": 0.05}
 
     def start(self, task: str, batch: Batch, random: Random, step: int) -> Start:
         return levels.start(self, task, batch, random, step)
 
     def defaults(self) -> dict[str, Any]:
         drawn = {**SAMPLING, "guidance": 2.0}
-        sampling = drawn if self.classes else {"steps": 4, "solver": "ddim"}
+        sampling = drawn if self.classes or self.text else {"steps": 4, "solver": "ddim"}
         return {"batch": 32, "learning_rate": 3e-3, "optimiser": "muon", "sampling": sampling}
 
     # -- asking -------------------------------------------------------------------------------------------------
     def request(self, n: int, given: Any = None, *, index: Tensor, **asked: Any) -> Task:
         """given: None, (samples, rate) with NaN where it is not known, a path, or a dict of any of: audio, frames (the same),
-        mel (M, T) as `spectral.mel` gives it, noisy, label, speaker. asked: seconds, cutoff (Hz; what lies above is asked)."""
+        mel (M, T) as `spectral.mel` gives it, noisy, label, speaker, text. asked: seconds, cutoff (Hz; what lies above is asked),
+        pace (of a text: 2 is twice as fast), durations (seconds of each of its symbols, `speaking.spoken` tells which)."""
         return asking.request(self, n, given, index, **asked)
 
     def objects(self, x: Any) -> list[Any]:

@@ -1,8 +1,8 @@
 """Folders of sound: which clips there are, and what is known of each.
 
 Layouts, in the order they are looked for: a metadata.csv (`id|text` as in LJSpeech, or a head line with `file` or `id` and any
-of label, speaker, text); `clean/` and `noisy/` with equal names; sub-folders as labels, or speaker/label; names such as
-7_jackson_32.wav (label_speaker_number); a plain folder or one file, without labels.
+of label, speaker, text); `clean/` and `noisy/` with equal names, or `clean/` and `noise/` to be mixed; sub-folders as labels,
+or speaker/label; names such as 7_jackson_32.wav (label_speaker_number); a plain folder or one file, without labels.
 """
 
 from __future__ import annotations
@@ -45,6 +45,8 @@ class Clip:
     speaker: str | None = None
     text: str | None = None
     noisy: np.ndarray | None = None
+    symbols: np.ndarray | None = None
+    """What is spoken in each frame, where the text has been aligned: (T,) numbers of the model's symbols."""
 
 
 def sounds(folder: Path) -> list[Path]:
@@ -64,6 +66,8 @@ def find(source: str | Path) -> list[Entry]:
         return _table(source, source / "metadata.csv")
     if (source / "clean").is_dir() and (source / "noisy").is_dir():
         return _pairs(source)
+    if (source / "clean").is_dir() and (source / "noise").is_dir():
+        return [Entry(p) for p in sounds(source / "clean")]
     paths = sounds(source)
     if not paths:
         raise DataError(f"the folder {source} holds no WAV, FLAC or OGG file")
@@ -114,6 +118,20 @@ def _pairs(folder: Path) -> list[Entry]:
     if alone:
         raise DataError(f"{folder}: '{alone[0]}' stands in only one of clean/ and noisy/; both need the same names")
     return [Entry(clean[k], noisy=noisy[k]) for k in sorted(clean)]
+
+
+def noises(source: Any, rate: int) -> list[np.ndarray]:
+    """The clips of a folder's `noise/`, mono float32 at a rate and of unit root mean square; none where there is no such
+    folder beside `clean/`. Raises DataError."""
+    if not isinstance(source, (str, Path)):
+        return []
+    source = Path(source).expanduser()
+    if not ((source / "clean").is_dir() and (source / "noise").is_dir()) or (source / "noisy").is_dir():
+        return []
+    found = [waves.read_wave(p, rate)[0] for p in sounds(source / "noise")]
+    if not found:
+        raise DataError(f"the folder {source / 'noise'} holds no WAV, FLAC or OGG file")
+    return [wave / np.float32(np.sqrt((wave.astype(np.float64) ** 2).mean())) for wave in found]
 
 
 def load(source: Any, rate: int | None = None) -> tuple[list[Clip], int]:
@@ -167,7 +185,8 @@ def _clip(entry: Entry, wave: np.ndarray, rate: int) -> Clip:
             raise DataError(
                 f"{entry.noisy} and its clean partner differ in length ({len(noisy)} and {len(level)} samples)"
             )
-        noisy = np.pad(noisy, (0, max(0, len(level) - len(noisy))))[: len(level)] * np.float32(gain)
+        noisy, change = waves.normalise(np.pad(noisy, (0, max(0, len(level) - len(noisy))))[: len(level)], rate)
+        level = level * np.float32(change / gain)  # the question sets the loudness, as it will when asked
     return Clip(level, entry.path.name, entry.label, entry.speaker, entry.text, noisy)
 
 

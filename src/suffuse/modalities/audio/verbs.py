@@ -66,13 +66,21 @@ def _in_chunks(model: Any, mel: torch.Tensor, samples: int, index: int, rounds: 
 
 
 def speak(
-    model: Any, *, label: str | None = None, speaker: str | None = None, n: int = 1, seed: int = 0, **settings: Any
+    model: Any,
+    text: str | None = None,
+    *,
+    label: str | None = None,
+    speaker: str | None = None,
+    n: int = 1,
+    seed: int = 0,
+    **settings: Any,
 ) -> list[Sound]:
-    """Sounds of a label, in a voice (either may be left open).
+    """A text, or sounds of a label, in a voice (each may be left open). settings may hold pace and durations of a text.
 
     suffuse speak spoken-digits --label 7 --speaker theo -n 4 -o sevens
+    suffuse speak MODEL "I saw 21 ships." -o ships.wav
     """
-    given = {k: v for k, v in (("label", label), ("speaker", speaker)) if v is not None}
+    given = {k: v for k, v in (("text", text), ("label", label), ("speaker", speaker)) if v is not None}
     return model.sample(n, given=given, seed=seed, **settings)
 
 
