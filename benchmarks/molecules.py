@@ -1,7 +1,7 @@
 """Molecules: QM9 in 2-D and 3-D, scaffolds, speed.
 
     python benchmarks/qm9.py --data DIR -o runs/qm9 --sdf 40000      # once
-    python benchmarks/molecules.py generate scaffolds speed conformers properties --model qm9 -o runs/qm9
+    python benchmarks/molecules.py generate scaffolds conformers properties --model qm9 -o runs/qm9
 
 Every part writes benchmarks/results/molecules_PART.md. --model and --model3d name zoo models or folders. FCD is
 fcd-torch's (ChemNet; its weights ship with it), which is no dependency of suffuse: `pip install --no-deps fcd_torch` brings it.
@@ -94,18 +94,35 @@ def generate(asked: argparse.Namespace) -> None:
             rows[0]["novel %"] = 100.0 * float(np.mean([s not in seen for s in set(held)]))
     for steps in asked.steps:
         begun, cpu = time.perf_counter(), time.process_time()
-        made = model.sample(asked.count, steps=steps, batch=500, stochasticity=asked.stochasticity)
+        made = model.sample(
+            asked.count,
+            steps=steps,
+            batch=asked.batch,
+            stochasticity=asked.stochasticity,
+            grid=asked.grid,
+            precision=asked.precision,
+            seed=asked.seed,
+        )
         spent, used = time.perf_counter() - begun, time.process_time() - cpu
         found = shares(made, seen)
-        row: dict[str, Any] = {"": f"suffuse, {steps} calls"} | {f"{k} %": 100 * v for k, v in found.items()}
+        row: dict[str, Any] = {"": ", ".join(filter(None, ["suffuse", f"{steps} calls", asked.precision]))} | {
+            f"{k} %": 100 * v for k, v in found.items()
+        }
         smiles = [s for s in map(canonical, made) if s]
         if asked.fcd:
             row["FCD"] = fcd(smiles, reference)
         rows.append(row | {"seconds": spent, "CPU seconds": used})
     text = f"{about(model)} {asked.count:,} samples."
+    text += " " + settings_of(model, asked)
     text += " FCD against as many training molecules." if asked.fcd else ""
     text += " Novelty against all training molecules." if asked.novelty else ""
     table(RESULTS / f"molecules_generate{asked.tag}.md", "QM9 in 2-D", text, rows)
+
+
+def settings_of(model: suffuse.Model, asked: argparse.Namespace) -> str:
+    """One sentence on how was sampled."""
+    eta = model.settings["stochasticity"] if asked.stochasticity is None else asked.stochasticity
+    return f"Grid '{asked.grid or model.settings['grid']}', stochasticity {eta:g}."
 
 
 def canonical_text(smiles: str) -> str:
@@ -252,7 +269,11 @@ def main() -> None:
     )
     parser.add_argument("--count", type=int, default=10_000)
     parser.add_argument("--steps", type=int, nargs="+", default=[20, 50])
-    parser.add_argument("--stochasticity", type=float, default=None)
+    parser.add_argument("--stochasticity", type=float, help="fresh noise a step (default: the model's own)")
+    parser.add_argument("--grid", help="time grid (default: the model's own)")
+    parser.add_argument("--precision", help="fp32 (default), bf16 or auto")
+    parser.add_argument("--batch", type=int, default=500)
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--fcd", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--novelty", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--tag", default="", help="ending of the table's name")

@@ -73,11 +73,13 @@ def train(name: str, asked: argparse.Namespace) -> None:
         output=asked.work / "zoo" / name,
         resume=True,
         tasks=about.get("tasks"),
-        batch=about["batch"],
-        read=about["read"],
+        read=None if asked.go_on else about["read"],
         tell=lambda line: print(line, flush=True),
         device=asked.device,
-        **RECIPE,
+        start_from=asked.go_on,
+        **(
+            RECIPE | {"learning_rate": asked.rate, "precision": asked.precision, "batch": asked.batch or about["batch"]}
+        ),
     )
 
 
@@ -121,6 +123,10 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs"))
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--device", help="train: cpu, cuda or mps (default: the best at hand)")
+    parser.add_argument("--go-on", type=Path, help="train: start from the weights of this model's folder")
+    parser.add_argument("--rate", type=float, default=RECIPE["learning_rate"], help="train: peak learning rate")
+    parser.add_argument("--batch", type=int, help="train: examples a step (default: the model's own)")
+    parser.add_argument("--precision", default="auto", help="train: fp32, bf16 or auto (measured)")
     parser.add_argument("--model", type=Path, help="pack this folder instead of the one that `train` wrote")
     asked = parser.parse_args()
     for name in asked.names:

@@ -209,6 +209,7 @@ class Model:
             within = tuple(self.settings["interval"] if interval is None else interval)
             denoiser = ClassifierFree(denoiser, self.joint, float(weight), self._conditions(task), within)
         denoiser = self.modality.wrap(denoiser, task)
+        adjust = adjust or self.modality.adjust(task)
         if wrap is not None:
             denoiser = wrap(denoiser)
         if stochasticity is not None:

@@ -247,6 +247,22 @@ def test_projected_samples_say_so(model):
         assert graph.graph["edges_changed"] >= 0
 
 
+@pytest.mark.parametrize("kind", ["acyclic", "planar"])
+def test_edges_that_break_a_kind_are_refused_as_they_appear(kind):
+    trees = [nx.path_graph(9), nx.star_graph(8)]
+    modality, _ = Graphs.read(trees, empty_prior=True, **TINY)
+    torch.manual_seed(0)
+    made = Model.new(modality)
+    with torch.no_grad():
+        made.denoiser.network.edge_out.bias.copy_(torch.tensor([0.0, 16.0]))
+    assert not any(satisfies(g, kind) for g in made.sample(4, steps=8))
+    graphs = made.sample(4, steps=8, project=kind)
+    assert all(satisfies(g, kind) and g.graph["edges_changed"] == 0 and g.number_of_edges() > 3 for g in graphs)
+    assert set(made.sample(1, start=2, steps=8, project=kind)[0].edges) == set(graphs[2].edges)
+    given = made.sample(1, given=nx.path_graph(4), steps=8, nodes=9, project=kind)[0]
+    assert all(given.has_edge(i, i + 1) for i in range(3))
+
+
 def test_picture(model, tmp_path):
     for ending in (".svg", ".png"):
         path = model.modality.show(model.sample(3, steps=1), tmp_path / f"sheet{ending}")

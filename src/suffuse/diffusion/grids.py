@@ -24,6 +24,11 @@ def quadratic(schedule: Schedule, steps: int, top: float = 1.0) -> Tensor:
     return top * torch.linspace(1.0, 0.0, steps + 1, dtype=torch.float64) ** 2
 
 
+def midway(schedule: Schedule, steps: int, top: float = 1.0) -> Tensor:
+    """Between 'uniform' and 'quadratic': equal steps of the clock to the power 2/3."""
+    return top * torch.linspace(1.0, 0.0, steps + 1, dtype=torch.float64) ** 1.5
+
+
 def karras(
     schedule: Schedule, steps: int, top: float = 1.0, rho: float = 7.0, low: float = 0.002, high: float = 80.0
 ) -> Tensor:
@@ -55,6 +60,7 @@ GRIDS = {
     "uniform": uniform,
     "trailing": trailing,
     "quadratic": quadratic,
+    "midway": midway,
     "karras": karras,
     "log_snr": log_snr,
     "rho3": rho3,

@@ -112,6 +112,10 @@ class Modality(ABC):
         """A wrapper that every question to this kind of model goes through, denoiser -> denoiser; by default none."""
         return denoiser
 
+    def adjust(self, task: Task) -> Callable[..., Any] | None:
+        """What is called as adjust(x, levels, step) after every step of a task and may return a changed x; by default nothing."""
+        return None
+
     def objects(self, x: Any) -> list[Any]:
         """What a person hands in as one or several objects, as a list."""
         return list(x) if isinstance(x, (list, tuple)) else [x]

@@ -13,6 +13,7 @@ from torch import Tensor
 from suffuse.diffusion.state import Task
 from suffuse.errors import AskError, DataError
 from suffuse.modalities.graphs import encoding, reading, verbs, writing
+from suffuse.modalities.graphs.admission import Admission
 from suffuse.modalities.graphs.base import NETWORK, NodeEdgeModality
 from suffuse.modalities.graphs.data import GraphData, Record
 from suffuse.modalities.graphs.projection import KINDS, project
@@ -198,6 +199,12 @@ class Graphs(NodeEdgeModality):
         task = self.graph_task(n, index, sizes, parts, asked, opened)
         task.context["project"] = torch.tensor([[sum(1 << KINDS.index(k) for k in kinds)]]).expand(n, 1)
         return task
+
+    def adjust(self, task: Task) -> Admission | None:
+        """Where edges are only ever added (`empty_prior`), those that break a hard limit are refused while sampling."""
+        asked = task.context.get("project")
+        only_added = self.config["edge_prior"][0] == 1
+        return Admission(task, self.directed) if only_added and asked is not None and bool(asked.any()) else None
 
     def decode(self, fields: dict[str, Tensor], task: Task) -> list[nx.Graph]:
         """networkx graphs with nodes 0 .. n-1, given ones first. A projected one says in `graph["edges_changed"]` how much."""
