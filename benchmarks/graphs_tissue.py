@@ -54,7 +54,7 @@ class Judge:
             optimiser.zero_grad()
             logits = x @ self.weight[1:] + self.weight[0]
             value = (
-                torch.nn.functional.binary_cross_entropy_with_logits(logits, y) + 1e-5 * self.weight[1:].square().sum()
+                torch.nn.functional.binary_cross_entropy_with_logits(logits, y) + 1e-4 * self.weight[1:].square().sum()
             )
             value.backward()
             return value
