@@ -12,31 +12,8 @@ from audio_common import Table, clips_of
 from tables import command
 
 import suffuse
+from suffuse.modalities.audio.bridging import autoregressive
 from suffuse.modalities.audio.waves import resample
-
-
-def autoregressive(wave: np.ndarray, begin: int, end: int, order: int = 64, reach: int = 1600) -> np.ndarray:
-    """Fill a gap by linear prediction from both sides (Burg's method), cross-faded."""
-
-    def burg(x: np.ndarray) -> np.ndarray:
-        f, b, a = x[1:].copy(), x[:-1].copy(), np.array([1.0])
-        for _ in range(order):
-            k = -2 * f.dot(b) / (f.dot(f) + b.dot(b) + 1e-12)
-            a = np.append(a, 0) + k * np.append(a, 0)[::-1]
-            f, b = (f + k * b)[1:], (b + k * f)[:-1]
-        return a
-
-    def ahead(x: np.ndarray, count: int) -> np.ndarray:
-        a, out = burg(x.astype(np.float64)), list(x[-order:].astype(np.float64))
-        for _ in range(count):
-            out.append(-np.dot(a[1:], out[-1 : -order - 1 : -1]))
-        return np.array(out[order:])
-
-    out, n = wave.copy(), end - begin
-    left, right = ahead(wave[max(0, begin - reach) : begin], n), ahead(wave[end : end + reach][::-1], n)[::-1]
-    share = np.linspace(1, 0, n)
-    out[begin:end] = share * left + (1 - share) * right
-    return out
 
 
 def linear(wave: np.ndarray, begin: int, end: int) -> np.ndarray:

@@ -14,7 +14,7 @@ from torch import Tensor
 from suffuse.diffusion.state import Start, Task
 from suffuse.errors import AskError, DataError
 from suffuse.files import check_memory
-from suffuse.modalities.audio import speaking, waves
+from suffuse.modalities.audio import bridging, speaking, waves
 from suffuse.modalities.audio.consistency import polish
 from suffuse.modalities.audio.levels import cut_levels
 
@@ -118,9 +118,14 @@ def request(
     sizes, gain = torch.tensor(lengths), torch.tensor(gains, dtype=torch.float32)
     context = {"samples": sizes.expand(n)[:, None].clone(), "gain": gain.expand(n)[:, None].clone()}
     if known["wave"]:
+        bridged = [bridging.bridge(w, modality.rate) for w in known["wave"]]
         padded, hole = _padded(known["wave"], span)
-        x["frames"], x["mel"] = (_repeat(v, n) for v in s.encode(padded))
-        missing = _frames_near(hole, s).float()
+        crossed, _ = _padded([w for w, _ in bridged], span)
+        x["frames"], x["mel"] = (_repeat(v, n) for v in s.encode(crossed))
+        unknown, _ = _padded(
+            [(np.isnan(w) & ~done).astype(np.float32) for w, (_, done) in zip(known["wave"], bridged)], span
+        )
+        missing = torch.maximum(bridging.LEVEL * _frames_near(hole, s), _frames_near(unknown > 0, s).float())
         levels["frames"] = levels["mel"] = _repeat(missing[:, None], n)
         if bool(hole.any()):
             context["wave"], context["known"] = _repeat(padded, n), _repeat(~hole, n)
