@@ -6,7 +6,8 @@
 
 Models: --english and --tang are zoo names or folders; WORK/ar.safetensors is the peer (made by text_ar.py when it is missing, and
 trained as long as --minutes says). Each line's figures are kept in WORK/results.json and are not made twice; the table is
-written to benchmarks/results/text.md. The judge is a Kneser-Ney character 6-gram on text that neither model has seen.
+written to benchmarks/results/text.md. The judges, a Kneser-Ney character 6-gram and a larger left-to-right transformer
+(WORK/ar-judge.safetensors, 4 minutes), learn from text that neither model has seen.
 """
 
 from __future__ import annotations
@@ -14,114 +15,26 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import subprocess
 import sys
 import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import text_ar
 import text_poems
 import torch
-from tables import training_time
+from text_common import HERE, Bench, Rows
+from text_parallel import line_3, line_4, line_5, line_8, line_8b, line_8c
 
 import suffuse
-from suffuse.diffusion.orders import Ancestral, Blocks, Confidence, EntropyBounded, Even, FirstHitting, Remask
+from suffuse.diffusion.orders import Ancestral, Confidence, EntropyBounded, Even, FirstHitting, Stripes
 from suffuse.diffusion.path import Clock
 from suffuse.diffusion.random import Random
 from suffuse.diffusion.sampling import sample
 from suffuse.diffusion.state import Batch
-from suffuse.metrics.text import KneserNey, distinct, repeated, self_bleu, unigram_entropy, words
+from suffuse.metrics.text import KneserNey, distinct, words
 from suffuse.modalities.text.scoring import chain_score, exact_count_bound, monte_carlo_bound
-
-HERE = Path(__file__).parent
-Rows = list[list[Any]]
-
-
-class Bench:
-    """Models, data and judges, each made when first asked for."""
-
-    def __init__(self, asked: argparse.Namespace):
-        self.asked, self.work = asked, asked.work
-        self.data = asked.work / "data"
-        self._kept: dict[str, Any] = {}
-
-    def used(self) -> str:
-        """The models that were loaded, with their sizes and training times."""
-        out = []
-        for name in ("english", "tang"):
-            if name in self._kept:
-                model = self._kept[name]
-                size = sum(p.numel() for p in model.denoiser.parameters())
-                out.append(f"{name}: {size:,} parameters, {training_time(model.notes)}")
-        if "ar" in self._kept:
-            size = sum(p.numel() for p in self._kept["ar"][0].parameters())
-            notes = self._kept["ar"][2]
-            core = "one core" if notes.get("device", "cpu") == "cpu" else notes["device"]
-            best = (
-                f", best on the validation text at step {b['step']} of {notes['steps']}"
-                if (b := notes.get("best"))
-                else ""
-            )
-            out.append(f"left to right: {size:,} parameters, {notes['seconds'] / 60:.1f} minutes of {core}{best}")
-        return "; ".join(out)
-
-    def keep(self, name: str, make: Any) -> Any:
-        if name not in self._kept:
-            self._kept[name] = make()
-        return self._kept[name]
-
-    @property
-    def english(self):
-        return self.keep("english", lambda: suffuse.load(self.asked.english))
-
-    @property
-    def tang(self):
-        return self.keep("tang", lambda: suffuse.load(self.asked.tang))
-
-    @property
-    def ar(self) -> text_ar.LeftToRightModel:
-        path = self.work / "ar.safetensors"
-        if not path.exists():
-            train = [
-                sys.executable,
-                str(HERE / "text_ar.py"),
-                str(self.data / "shakespeare_train.txt"),
-                "-o",
-                str(path),
-            ]
-            subprocess.run([*train, "--minutes", str(self.asked.minutes)], check=True)
-        return self.keep("ar", lambda: text_ar.load(path))[0]
-
-    @property
-    def judge(self) -> KneserNey:
-        """Learnt from the two parts of tiny Shakespeare that the models have not seen."""
-        texts = [(self.data / f"shakespeare_{part}.txt").read_text() for part in ("valid", "test")]
-        return self.keep("judge", lambda: KneserNey(texts))
-
-    def windows(self, name: str, count: int, length: int) -> list[str]:
-        text = (self.data / name).read_text()
-        return [text[i : i + length] for i in np.linspace(0, len(text) - length - 1, count).astype(int)]
-
-    def tokens(self, texts: list[str]) -> torch.Tensor:
-        return torch.stack([torch.as_tensor(self.english.modality.vocabulary.encode(t)).long() for t in texts])
-
-
-def figures(bench: Bench, texts: list[str]) -> list[float]:
-    """Judge bits, bits of unigram entropy, repeated word 4-grams, distinct-3 and self-BLEU-4 of words."""
-    split = [words(t) for t in texts]
-    return [
-        bench.judge.bits(texts),
-        unigram_entropy(texts),
-        repeated(split, 4),
-        distinct(split, 3),
-        self_bleu(split, 4, references=50),
-    ]
-
-
-HEAD = ["judge bits/char", "entropy bits", "repeated 4-grams", "distinct-3", "self-BLEU-4"]
 
 
 def line_1(bench: Bench) -> tuple[list[str], Rows]:
@@ -135,6 +48,7 @@ def line_1(bench: Bench) -> tuple[list[str], Rows]:
         (EntropyBounded(0.0), 3),
         (Confidence(1.0), 3),
         (Even(), 3),
+        (Stripes(3), 3),
         (Ancestral(), 256),
     ):
         x = torch.zeros(100_000, 3, dtype=torch.int64)
@@ -193,46 +107,6 @@ def bench_judge(bench: Bench) -> float:
     return bench.judge.bits(bench.windows("shakespeare_train.txt", 200, 128))
 
 
-def line_3(bench: Bench) -> tuple[list[str], Rows]:
-    """Parallel: tokens a call against quality, 96 samples of 128 characters; real text and the left-to-right model beside."""
-    n, length = bench.asked.samples, 128
-    rows: Rows = [["real", "", *figures(bench, bench.windows("shakespeare_train.txt", n, length))]]
-    vocabulary = bench.english.modality.vocabulary
-    for temperature in (0.8, 0.9, 1.0, 1.1):
-        out = bench.ar.generate(n, length, temperature, seed=1).numpy()
-        rows.append(
-            [f"left to right, temperature {temperature}", 1.0, *figures(bench, [vocabulary.decode(r) for r in out])]
-        )
-    for temperature in (0.8, 0.9, 1.0, 1.1):
-        for steps in (16, 32):
-            texts = bench.english.sample(n, steps=steps, temperature=temperature, seed=1)
-            rows.append([f"masked, random order, temperature {temperature}", length / steps, *figures(bench, texts)])
-    for gamma in (0.5, 1.5):
-        for temperature in (0.9, 1.0):
-            texts, calls = counted(bench, n, Clock(length, order=EntropyBounded(gamma)), temperature=temperature)
-            rows.append(
-                [f"masked, entropy-bounded {gamma}, temperature {temperature}", length / calls, *figures(bench, texts)]
-            )
-    return ["sampler", "tokens a call", *HEAD], rows
-
-
-def line_5(bench: Bench) -> tuple[list[str], Rows]:
-    """Diversity at matched judge cross-entropy: 96 texts of 128 characters, the masked model's temperature chosen so that its
-    cross-entropy is that of the left-to-right model at temperature 1."""
-    n, vocabulary = bench.asked.samples, bench.english.modality.vocabulary
-    out = bench.ar.generate(n, 128, 1.0, seed=3).numpy()
-    left = figures(bench, [vocabulary.decode(r) for r in out])
-    rows: Rows = [["real", "", *figures(bench, bench.windows("shakespeare_train.txt", n, 128))]]
-    rows.append(["left to right", 1.0, *left])
-    low, high = 0.6, 1.1
-    for _ in range(5):
-        middle = (low + high) / 2
-        found = figures(bench, bench.english.sample(n, steps=64, temperature=middle, seed=3))
-        low, high = (middle, high) if found[0] < left[0] else (low, middle)
-    rows.append(["masked, 64 calls", middle, *found])
-    return ["texts", "temperature", *HEAD], rows
-
-
 def line_7(bench: Bench) -> tuple[list[str], Rows]:
     """Control by source, 60 texts a label: the share that a judge gives to the label asked for, and distinct-3 of words.
     The judge adds three times the bits of its words (smoothed counts) to those of a Kneser-Ney character 6-gram, both
@@ -282,50 +156,6 @@ class SourceJudge:
         return self.characters.bits([text]) * len(text) - 3 * sum(map(math.log2, share))
 
 
-def line_8c(bench: Bench) -> tuple[list[str], Rows]:
-    """Distilled for few calls, beside its teacher, at temperature 1."""
-    n, student = bench.asked.samples, suffuse.load(bench.asked.distilled)
-    rows: Rows = [["real", "", *figures(bench, bench.windows("shakespeare_train.txt", n, 128))]]
-    for steps in (8, 16, 32, 64):
-        rows.append([f"teacher, {steps} calls", steps, *figures(bench, bench.english.sample(n, steps=steps, seed=2))])
-    for steps in (4, 8, 16, 32):
-        rows.append([f"student, {steps} calls", steps, *figures(bench, student.sample(n, steps=steps, seed=2))])
-    return ["sampler", "calls", *HEAD], rows
-
-
-def counted(bench: Bench, n: int, path: Any, **asked: Any) -> tuple[list[str], float]:
-    """Texts drawn along an adaptive path, and the mean number of calls a sample needed by itself."""
-    model = bench.english
-    task = model.modality.request(n, None, index=torch.arange(n), **asked)
-    needed = torch.zeros(n)
-    for event in model.events(task, path=path, seed=1):
-        open_ = (event.x["text"] == model.joint["text"].classes).any(1)
-        needed[open_] = event.step
-    return model.modality.decode(event.x, task), float((needed + 1).mean())
-
-
-def line_4(bench: Bench) -> tuple[list[str], Rows]:
-    """Seconds for one text of 128 characters at batch 1 (median of interleaved runs)."""
-    length, seconds = (
-        128,
-        {"left to right, cached": [], "left to right, uncached": [], "masked, 16 calls": [], "masked, 32 calls": []},
-    )
-    for repeat in range(5):
-        for name in seconds:
-            begun = time.perf_counter()
-            if name.startswith("left"):
-                bench.ar.generate(1, length, seed=repeat, cached="un" not in name)
-            else:
-                bench.english.sample(1, steps=int(name.split()[1]), seed=repeat)
-            seconds[name].append(time.perf_counter() - begun)
-    middle = {k: float(np.median(v)) for k, v in seconds.items()}
-    slow = middle["left to right, uncached"]
-    fast = middle["left to right, cached"]
-    return ["sampler", "seconds", "times uncached", "times cached"], [
-        [k, v, slow / v, fast / v] for k, v in middle.items()
-    ]
-
-
 def line_6(bench: Bench) -> tuple[list[str], Rows]:
     """Blanks of 16 characters: nats a character of what really stood there, both sides given, against the left side given."""
     texts = bench.tokens(bench.windows("shakespeare_test.txt", 64, 128))
@@ -354,63 +184,6 @@ def line_6b(bench: Bench) -> tuple[list[str], Rows]:
         one = Batch({**batch.x, "text": x}, exists=batch.exists, index=batch.index)
         out.append([name, -chain_score(model.denoiser, one, place.expand(len(x), -1)).mean().item()])
     return ["question", "nats a character"], [*out, ["ratio (bar: at most 1.05)", out[0][1] / out[1][1]]]
-
-
-def line_8(bench: Bench) -> tuple[list[str], Rows]:
-    """More steps, and remasking, at temperature 1."""
-    n = bench.asked.samples
-    rows: Rows = [["real", "", *figures(bench, bench.windows("shakespeare_train.txt", n, 128))]]
-    for steps in (8, 16, 32, 64, 128):
-        rows.append(
-            [
-                f"ancestral, {steps} steps",
-                steps,
-                *figures(bench, bench.english.sample(n, path=Clock(steps, order=Ancestral()), seed=2)),
-            ]
-        )
-        rows.append([f"even, {steps} steps", steps, *figures(bench, bench.english.sample(n, steps=steps, seed=2))])
-    for steps in (32, 64, 128):
-        for eta, below in ((0.05, 1.0), (0.1, 1.0), (0.3, 0.5)):
-            order = Remask(eta, below)
-            texts = bench.english.sample(n, path=Clock(steps, order=order), seed=2)
-            rows.append([f"remask eta {eta} below {below}, {steps} steps", steps, *figures(bench, texts)])
-    texts, calls = counted(bench, n, Clock(128, order=Blocks(16, EntropyBounded(0.3))))
-    rows.append(["blocks of 16, entropy-bounded .3", calls, *figures(bench, texts)])
-    return ["sampler", "calls", *HEAD], rows
-
-
-def line_8b(bench: Bench) -> tuple[list[str], Rows]:
-    """Poems: orders of opening at equal calls, judged by a 4-gram on other poems of the collection."""
-    n, model = min(bench.asked.samples, 48), bench.tang
-    lines = (bench.data / "tang_judge.jsonl").read_text().splitlines()
-    judge = KneserNey([json.loads(line)["text"] for line in lines], order=4)
-    real = [json.loads(line) for line in (bench.data / "tang_test.jsonl").read_text().splitlines()]
-    real = [r for r in real if set(r["text"]) <= set(model.modality.vocabulary.symbols)][:n]
-    given = [{"label": r["label"]} for r in real]
-
-    def row(name: str, calls: Any, poems: list[str]) -> list[Any]:
-        plain = [p.replace("，", "").replace("。", "") for p in poems]
-        return [name, calls, judge.bits(poems), unigram_entropy(plain), repeated(plain, 1), distinct(plain, 2)]
-
-    rows: Rows = [row("real, unseen", "", [r["text"] for r in real])]
-    orders = [Ancestral(), Even(), Even("entropy"), Remask(0.05), Remask(0.1), Remask(0.3, below=0.5), Remask(0.3)]
-    for steps in (4, 8, 16, 32):
-        for order in orders:
-            rows.append(
-                row(
-                    str(order).replace(", adaptive=False", "").replace("adaptive=False", ""),
-                    steps,
-                    model.sample(n, given, path=Clock(steps, order=order), seed=5),
-                )
-            )
-    for gamma in (0.5, 2.0, 8.0):
-        task = model.modality.request(n, given, index=torch.arange(n))
-        needed = torch.ones(n)
-        for event in model.events(task, path=Clock(32, order=EntropyBounded(gamma)), seed=5):
-            hidden = (event.x["text"] == model.joint["text"].classes).any(1)
-            needed[hidden] = event.step + 1
-        rows.append(row(f"EntropyBounded({gamma})", float(needed.mean()), model.modality.decode(event.x, task)))
-    return ["order", "calls", "judge bits/char", "entropy bits", "repeated characters", "distinct-2"], rows
 
 
 def line_9(bench: Bench) -> tuple[list[str], Rows]:

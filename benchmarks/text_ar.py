@@ -33,6 +33,7 @@ class LeftToRightModel(nn.Module):
     def __init__(self, classes: int, dim: int, depth: int, heads: int, length: int, nearby: int = 4):
         super().__init__()
         self.classes, self.length = classes, length
+        self.sizes = {"dim": dim, "depth": depth, "heads": heads, "nearby": nearby}
         self.embedding = nn.Embedding(classes + 1, dim)
         nn.init.normal_(self.embedding.weight, std=0.02)
         self.bias = nn.Parameter(torch.zeros(classes))

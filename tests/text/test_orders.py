@@ -16,6 +16,7 @@ from suffuse.diffusion.orders import (
     FirstHitting,
     LeftToRight,
     Remask,
+    Stripes,
 )
 from suffuse.diffusion.path import Clock
 from suffuse.diffusion.process import Categorical, Joint
@@ -76,6 +77,7 @@ def variation(order, steps, grid="uniform") -> float:
         (Even(), 3),
         (Even("entropy"), 3),
         (Even("left"), 7),
+        (Stripes(3), 3),
         (Blocks(2, FirstHitting(1)), 3),
         (Blocks(2, EntropyBounded(0.0)), 3),
         (Ancestral(), 160),
@@ -87,7 +89,7 @@ def test_exact_orders_draw_the_law(order, steps):
     assert variation(order, steps) < 0.01
 
 
-@pytest.mark.parametrize("order", [Ancestral(), FirstHitting(3), EntropyBounded(9.0), Confidence(0.0)], ids=str)
+@pytest.mark.parametrize("order", [Ancestral(), FirstHitting(3), EntropyBounded(9.0), Confidence(0.0), Stripes(1)], ids=str)
 def test_opening_all_at_once_draws_the_product_of_marginals(order):
     p = law()
     marginal = [torch.stack([p[STATES[:, i] == c].sum() for c in range(CLASSES)]) for i in range(LENGTH)]
@@ -209,3 +211,16 @@ def test_predictions_are_reused_while_nothing_changes():
     assert network.calls <= 3
     plain = sample(lambda *a: network(*a), JOINT, task, path, random=Random(4))["text"]
     assert torch.equal(out, plain) and network.calls > 10
+
+
+def test_stripes_open_from_the_left_a_stripe_apart_and_count_only_what_is_free():
+    free = torch.ones(2, 12, dtype=torch.bool)
+    free[1, [0, 5, 6]] = False  # nine free tokens: three stripes of three
+    masked, opened = free.clone(), []
+    for _ in range(4):
+        stay = Stripes(4).next(masked, free, None, None, None, None, None)
+        opened.append([row.nonzero()[:, 0].tolist() for row in masked & ~stay])
+        masked = stay
+    assert [o[0] for o in opened] == [[0, 4, 8], [1, 5, 9], [2, 6, 10], [3, 7, 11]]
+    assert [o[1] for o in opened] == [[1, 4, 9], [2, 7, 10], [3, 8, 11], []]
+    assert not masked.any()

@@ -219,3 +219,23 @@ class Blocks:
         here = masked & (number == first)
         stay = self.inner.next(here, free, logits, process, now, then, draw)
         return torch.where(here, stay, masked)
+
+
+@dataclass(frozen=True)
+class Stripes:
+    """Every sample's free tokens are cut into equal stripes of at most `length`, and all stripes open from the left at once, one
+    token each a call: what opens together lies a stripe apart, hence nearly independent, and next to what is known
+    (dilated groups as in Luxembourg et al. 2025, 'Plan for Speed', here from the left). Takes at most `length` calls."""
+
+    length: int = 16
+    adaptive: bool = True
+
+    def next(
+        self, masked: Tensor, free: Tensor, logits: Tensor, process: Categorical, now: Tensor, then: Tensor, draw: Draw
+    ) -> Tensor:
+        free, flat = free.expand(masked.shape).flatten(1), masked.flatten(1)
+        total = free.sum(1, keepdim=True)
+        stripes = torch.ceil(total / self.length).clamp(min=1)
+        place = (free.cumsum(1) - 1) % torch.ceil(total / stripes).clamp(min=1).long()
+        first = torch.where(flat, place, place.new_full((), self.length)).amin(1, keepdim=True)
+        return masked & (place > first).reshape(masked.shape)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from suffuse.diffusion.orders import Blocks, Even, FirstHitting
+from suffuse.diffusion.orders import Blocks, Even, FirstHitting, Stripes
 from suffuse.diffusion.path import Clock
 from suffuse.diffusion.process import Categorical, Joint
 from suffuse.diffusion.random import Random
@@ -206,10 +206,12 @@ class Text(Modality):
         )
 
     def path(self, steps: int, grid: Any) -> Clock:
-        """Tokens open in random order, as many a call as the clock says; with blocks, from the left, block by block."""
+        """Running text opens in stripes of `steps` tokens, all from the left at once; lines of a form (poems, whose rhymes stripes
+        would draw at once) and interleaved streams in random order; blocks from the left, one by one."""
         if self.block:
             return Clock(self.length, order=Blocks(self.block, FirstHitting(max(1, -(-self.length // steps)))))
-        return Clock(steps, grid, Even())
+        running = self.form == "packed" and not self.config.get("streams")
+        return Clock(steps, grid, Stripes(steps) if running else Even())
 
     # -- training -----------------------------------------------------------------------------------------------
     @property
