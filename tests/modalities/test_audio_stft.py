@@ -105,3 +105,11 @@ def test_settings_are_refused_and_survive_json():
         Spectral(8000, 256, 200)
     s = Spectral(8000, 256, 64, 40, mel_mean=[1.0] * 40)
     assert Spectral(**s.settings()) == s
+
+
+@pytest.mark.parametrize("rate, n_fft, bands", [(16000, 512, 80), (8000, 256, 40), (4000, 128, 64)])
+def test_sums_over_two_bands_are_the_whole_matrix(rate, n_fft, bands):
+    s = Spectral(rate, n_fft, n_fft // 4, bands)
+    value = torch.rand(2, s.bins, 9)
+    assert torch.allclose(s._gathered(value), s._bank @ value, atol=1e-6)
+    assert torch.allclose(s._spread(value[:, :bands]), s._bank.T @ value[:, :bands], atol=1e-6)

@@ -48,6 +48,12 @@ def mel_bank(rate: int, n_fft: int, bands: int, low: float = 0.0, high: float | 
     return bank.float()
 
 
+def _two_bands(bank: Tensor) -> tuple[Tensor, Tensor]:
+    """The two bands in which each bin of a triangular bank (M, F) weighs most, and its weights there: (2, F) each."""
+    weights, bands = torch.cat([bank, torch.zeros(1, bank.shape[1])]).topk(2, dim=0)
+    return bands.clamp(max=bank.shape[0] - 1), weights
+
+
 @dataclass
 class Spectral:
     """The settings that turn waves into frames and mel and back; plain numbers, kept in the model's config.
@@ -73,6 +79,7 @@ class Spectral:
         self._bank = bank
         share = bank / bank.sum(0, keepdim=True).clamp(min=1e-12)
         self._share, self._covered = share.T.contiguous(), bank.sum(0) > 0
+        self._bands, self._weights = _two_bands(bank)
         self._window = torch.hann_window(self.n_fft)
         self._scale = torch.tensor(self.scale or [1.0] * self.bins)[:, None]
         self._mean = torch.tensor(self.mel_mean or [0.0] * self.bands)[:, None]
@@ -163,17 +170,28 @@ class Spectral:
     def magnitude_of_mel(self, mel: Tensor, rounds: int = 60, start: Tensor | None = None) -> Tensor:
         """(B, M, T) -> non-negative (B, F, T) with that mel, by multiplicative updates (Lee & Seung 2000) from `start` (default:
         each band spread evenly over its bins)."""
-        bank = self._bank.to(mel.device)
         wanted = self.mel_magnitude(mel)
         if start is None:
-            value = self._share.to(mel.device) @ (wanted / bank.sum(1)[:, None].clamp(min=1e-12))
+            value = self._share.to(mel.device) @ (wanted / self._bank.to(mel.device).sum(1)[:, None].clamp(min=1e-12))
         else:
             value = start.clamp(min=1e-7)
-        top = bank.T @ wanted
+        top = self._spread(wanted)
         for _ in range(rounds):
-            found = (bank.T @ (bank @ value)).clamp_(min=1e-9)
+            found = self._spread(self._gathered(value)).clamp_(min=1e-9)
             value = value.mul_(top).div_(found)
         return value
+
+    def _gathered(self, value: Tensor) -> Tensor:
+        """bank @ value: (B, F, T) -> (B, M, T). Every bin lies in at most two bands, so sums over those are enough."""
+        out = value.new_zeros(value.shape[0], self.bands, value.shape[2])
+        for band, weight in zip(self._bands.to(value.device), self._weights.to(value.device), strict=True):
+            out.index_add_(1, band, value * weight[:, None])
+        return out
+
+    def _spread(self, value: Tensor) -> Tensor:
+        """bank.T @ value: (B, M, T) -> (B, F, T)."""
+        (one, other), (a, b) = self._bands.to(value.device), self._weights.to(value.device)[..., None]
+        return torch.addcmul(value.index_select(1, one) * a, value.index_select(1, other), b)
 
     # -- phase --------------------------------------------------------------------------------------------------
     def griffin_lim(
