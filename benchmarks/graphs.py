@@ -12,13 +12,12 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import networkx as nx
-from tables import training_time
+from tables import command, training_time
 
 import suffuse
 from suffuse.metrics.graphs import graph_distances, ratio, valid_unique_novel
@@ -133,7 +132,7 @@ def report(
 ) -> None:
     """Write the Markdown table."""
     columns = list(dict.fromkeys(k for _, row in rows for k in row))
-    lines = [f"# Graphs: {name}", "", f"`python benchmarks/graphs.py {' '.join(sys.argv[1:])}`", ""]
+    lines = [f"# Graphs: {name}", "", f"`{command()}`", ""]
     recipe = model.notes.get("recipe", {})
     lines += [
         f"{count} graphs against the test split; one seed. Trained for {training_time(model.notes)} "

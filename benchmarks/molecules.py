@@ -10,7 +10,6 @@ fcd-torch's (ChemNet; its weights ship with it), which is no dependency of suffu
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from tables import training_time
+from tables import command, training_time
 
 import suffuse
 from suffuse.metrics.molecules import canonical, descriptor_values, shares
@@ -52,7 +51,7 @@ def fcd(made: Sequence[str], real: Sequence[str]) -> float:
 def table(path: Path, title: str, text: str, rows: list[dict[str, Any]]) -> None:
     """Write a Markdown table with the command that made it."""
     columns = list(dict.fromkeys(k for row in rows for k in row))
-    lines = [f"# {title}", "", f"`python benchmarks/molecules.py {' '.join(sys.argv[1:])}`", "", text, ""]
+    lines = [f"# {title}", "", f"`{command()}`", "", text, ""]
     lines += ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
     for row in rows:
         cells = [row.get(c, "") for c in columns]
