@@ -46,7 +46,9 @@ def table(name: str, title: str, head: list[str], rows: list[list[Any]], notes: 
 
 
 def training_time(notes: dict[str, Any]) -> str:
-    """How long a model was trained and on what, from its notes."""
+    """How long a model was trained and on what, from its notes; of one that went on from another, both stages."""
+    if "stages" in notes:
+        return ", then ".join(notes["stages"])
     minutes = notes.get("minutes", notes["recipe"]["minutes"])
     if (device := notes.get("accelerator")) is None:
         return f"{minutes:g} CPU minutes on one core"

@@ -17,6 +17,7 @@ from typing import Any
 
 import graphs as graph_sets
 import pandas as pd
+from tables import training_time
 
 import suffuse
 from suffuse.storage import ZOO
@@ -66,7 +67,7 @@ def source(name: str, asked: argparse.Namespace) -> Any:
 
 def train(name: str, asked: argparse.Namespace) -> None:
     about = MODELS[name]
-    suffuse.train(
+    model = suffuse.train(
         source(name, asked),
         about["modality"],
         minutes=asked.minutes,
@@ -81,6 +82,20 @@ def train(name: str, asked: argparse.Namespace) -> None:
             RECIPE | {"learning_rate": asked.rate, "precision": asked.precision, "batch": asked.batch or about["batch"]}
         ),
     )
+    if asked.go_on:
+        staged(model, suffuse.load(asked.go_on)).save(asked.work / "zoo" / name)
+
+
+def staged(model: suffuse.Model, earlier: suffuse.Model) -> suffuse.Model:
+    """The model with notes of both of its trainings, where it went on from an earlier one."""
+
+    def stage(notes: dict[str, Any]) -> str:
+        return f"{training_time(notes)} ({notes['steps']} steps of {notes['recipe']['batch']})"
+
+    for key in ("accelerator", "sharing", "minutes", "stages"):
+        model.notes.pop(key, None)
+    model.notes["stages"] = [*(earlier.notes.get("stages") or [stage(earlier.notes)]), stage(model.notes)]
+    return model
 
 
 def pack(name: str, asked: argparse.Namespace) -> None:
@@ -96,6 +111,9 @@ def pack(name: str, asked: argparse.Namespace) -> None:
     if "stages" in model.notes:
         recipe["stages"] = model.notes["stages"]  # what was done by hand; the command does the like in one go
     recipe["command"] = f"python benchmarks/zoo_graphs.py train {name} --minutes {recipe['minutes']:g}"
+    if "stages" in model.notes:
+        recipe["command"] += f" --go-on FIRST --rate {recipe['learning_rate']:g} --batch {recipe['batch']}"
+        recipe["command"] += f" --precision {recipe['precision']}"
     recipe["command"] += " --device cuda" if "accelerator" in model.notes else ""
     (folder / "recipe.json").write_text(json.dumps(recipe, indent=1) + "\n")
     samples = folder / "samples"
