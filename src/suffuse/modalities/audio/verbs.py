@@ -78,7 +78,7 @@ def speak(
     """A text, or sounds of a label, in a voice (each may be left open). settings may hold pace and durations of a text.
 
     suffuse speak spoken-digits --label 7 --speaker theo -n 4 -o sevens
-    suffuse speak MODEL "I saw 21 ships." -o ships.wav
+    suffuse speak MODEL --text "I saw 21 ships." -o ships.wav
     """
     given = {k: v for k, v in (("text", text), ("label", label), ("speaker", speaker)) if v is not None}
     return model.sample(n, given=given, seed=seed, **settings)
