@@ -3,6 +3,9 @@
 python benchmarks/scans.py round-trip --data ../shared/data
 python benchmarks/scans.py anomaly --data ../shared/data --minutes 3 --work runs
 python benchmarks/scans.py labels --data ../shared/data          # the shipped xray and hippocampus models, held-out data
+python benchmarks/scans.py translate --data ../shared/data --minutes 6 --work runs
+python benchmarks/scans.py kspace --data ../shared/data --minutes 3
+python benchmarks/scans.py large
 """
 
 from __future__ import annotations
@@ -16,6 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scans_kspace
+import scans_large
+import scans_translate
 import torch
 from tables import table
 
@@ -224,17 +230,27 @@ def labels(data: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("line", choices=("round-trip", "anomaly", "labels"))
+    parser.add_argument("line", choices=("round-trip", "anomaly", "labels", "translate", "kspace", "large"))
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--work", type=Path, default=Path("runs"))
     parser.add_argument("--minutes", type=float, default=3.0)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--draws", type=int, default=32, help="samples of one answer (translate, kspace)")
+    parser.add_argument("--count", type=int, default=60, help="test pictures (kspace)")
+    parser.add_argument("--model", default="hippocampus", help="of large: a zoo name or folder")
+    parser.add_argument("--size", type=int, nargs=3, default=(256, 256, 180), help="of large")
     a = parser.parse_args()
     torch.set_num_threads(int(__import__("os").environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
     if a.line == "round-trip":
         round_trip(a.data)
     elif a.line == "labels":
         labels(a.data)
+    elif a.line == "translate":
+        scans_translate.run(a.data, a.work, a.minutes, a.draws, a.seed)
+    elif a.line == "kspace":
+        scans_kspace.run(a.data, a.count, a.draws, a.minutes, a.seed)
+    elif a.line == "large":
+        scans_large.run(a.model, tuple(a.size), 4, a.seed)
     else:
         anomaly(a.data, a.work, a.minutes, a.seed)
 

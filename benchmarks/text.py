@@ -7,7 +7,7 @@
 Models: --english and --tang are zoo names or folders; WORK/ar.safetensors is the peer (made by text_ar.py when it is missing, and
 trained as long as --minutes says). Each line's figures are kept in WORK/results.json and are not made twice; the table is
 written to benchmarks/results/text.md. The judges, a Kneser-Ney character 6-gram and a larger left-to-right transformer
-(WORK/ar-judge.safetensors, 4 minutes), learn from text that neither model has seen.
+(WORK/ar-judge.safetensors, 8 minutes), learn from text that neither model has seen.
 """
 
 from __future__ import annotations

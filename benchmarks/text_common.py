@@ -95,7 +95,7 @@ class Bench:
             rare = "".join(sorted(set(train) - set("".join(held))))  # so that no character is unknown to it
             parts[0].write_text("".join(held) + rare)
             parts[1].write_text(train[:60000])
-            options = ["-o", str(path), "--minutes", "4", "--dim", "224", "--valid", str(parts[1])]
+            options = ["-o", str(path), "--minutes", "8", "--dim", "224", "--valid", str(parts[1])]
             subprocess.run([sys.executable, str(HERE / "text_ar.py"), str(parts[0]), *options], check=True)
         return self.keep("second", lambda: text_ar.load(path))[0]
 

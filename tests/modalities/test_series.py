@@ -133,6 +133,26 @@ def test_patches_repeat_known_entries_and_see_times_within_them(mixing):
     assert shorter.isfinite().all() and padded["series"].isfinite().all()
 
 
+def test_with_instance_normalisation_an_answer_follows_the_level_of_what_is_given():
+    """Known entries of a node moved by b move the answer by b, as never without the option (Kim et al. 2022)."""
+    x, level = torch.linspace(-1, 1, 18).view(1, 2, 9).sin(), torch.zeros(1, 2, 9)
+    level[..., 5:] = 1.0
+    moved = x + torch.where(level == 0, torch.tensor([[[3.0], [-7.0]]]), 0.0)
+    gaps = {}
+    for instance in (True, False):
+        torch.manual_seed(0)
+        net = SeriesNetwork(2, named=False, seasons=[3], dim=16, heads=2, instance=instance)
+        with torch.no_grad():
+            for p in net.parameters():
+                p.add_(0.1 * torch.randn_like(p))
+        unit = torch.where(level == 0, 1 / net.std, 1.0)
+        answers = [net({"series": v * unit}, {"series": level}, {"times": torch.arange(9.0)[None]}) for v in (x, moved)]
+        gaps[instance] = (answers[1]["series"] - answers[0]["series"]) * net.std
+    wanted = torch.tensor([[[3.0], [-7.0]]]).expand(1, 2, 9)
+    torch.testing.assert_close(gaps[True], wanted, atol=2e-4, rtol=0)
+    assert (gaps[False] - wanted)[level == 1].abs().max() > 0.3
+
+
 def test_questions_group_only_equal_neighbouring_runs():
     assert first_rows(torch.tensor([5, 5, 7, 7]), 4).tolist() == [0, 2]
     assert first_rows(torch.tensor([5, 5, 5, 7]), 4).tolist() == [0, 1, 2, 3]

@@ -53,7 +53,7 @@ class Series(Modality):
         season in steps (one or several); transform none, log or log1p; noise white, ou or rbf with noise_scale in steps;
         floor False lets series that were never negative become so;
         adjacency or positions (an array, or a CSV without header); std, warp of the process; dim, heads, encoder_layers,
-        layers, share, use_baseline, profile, patch, mixing of the network."""
+        layers, share, use_baseline, profile, patch, mixing, instance of the network."""
         columns = {k: options.pop(k) for k in READ_OPTIONS if k in options}
         panel = reading.read_panel(source, **columns)
         config = learn_config(panel, columns, options)
@@ -95,6 +95,7 @@ class Series(Modality):
             profile=c.get("profile", False),
             patch=c.get("patch", 1),
             mixing=c.get("mixing", "attention"),
+            instance=c.get("instance", False),
             longest=float(c["window"]),
             **sizes,
         )
@@ -220,7 +221,7 @@ def learn_config(panel: Panel, columns: dict[str, Any], options: dict[str, Any])
         "warp",
         "dim",
     }
-    known |= {"heads", "encoder_layers", "layers", "share", "use_baseline", "floor", "profile", "patch", "mixing"}
+    known |= {"heads", "encoder_layers", "layers", "share", "use_baseline", "floor", "profile", "patch", "mixing", "instance"}
     for name in options:
         if name not in known:
             raise DataError(
@@ -282,6 +283,7 @@ def learn_config(panel: Panel, columns: dict[str, Any], options: dict[str, Any])
         "share": bool(options.get("share", True)),
         "use_baseline": bool(options.get("use_baseline", True)),
         "profile": bool(options.get("profile", True)),
+        "instance": bool(options.get("instance", False)),
         "patch": _steps("patch", options.get("patch"), 1, window),
         "mixing": options.get("mixing", "attention"),
     }

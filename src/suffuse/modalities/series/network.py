@@ -28,6 +28,9 @@ class SeriesNetwork(nn.Module):
     patch: so many times in a row make one token (Nie et al. 2023, "A time series is worth 64 words"), which shortens
     attention by its square: the choice for long windows. mixing: what reads the known part, "attention", "rnn" or "both".
 
+    instance: what is known of a node is shown by its own mean and deviation in the window (Kim et al. 2022, "Reversible instance
+    normalization"), so that the answer follows a level or an amplitude never seen in training.
+
     node_bias: (N, N) similarity of nodes, which biases their attention and weighs the mean over nodes.
 
     context: times (B, T) in median steps, and where there are any calendar (B, K, T), known (B, C, N or 1, T), static
@@ -49,11 +52,12 @@ class SeriesNetwork(nn.Module):
         profile: bool = True,
         patch: int = 1,
         mixing: str = "attention",
+        instance: bool = False,
         **sizes,
     ):
         super().__init__()
         self.std, self.seasons, self.use_baseline, self.patch = std, tuple(seasons), use_baseline, patch
-        self.profile = profile
+        self.profile, self.instance = profile, instance
         self.node = nn.Parameter(torch.randn(nodes, NODE_FEATURES) * 0.3) if named and nodes > 1 else None
         many = len(self.seasons)
         extra = NODE_FEATURES if self.node is not None else 0
@@ -91,12 +95,12 @@ class SeriesNetwork(nn.Module):
         if exists is not None:
             known = known & exists
         rows = first_rows(context.get("question"), len(value))
-        encoded, blend, scale = self.look(
+        encoded, blend, scale, centre = self.look(
             torch.where(known, value, torch.zeros_like(value)), known, context, exists, rows
         )
         if len(rows) < len(value):
             repeat = len(value) // len(rows)
-            blend, scale = (t.repeat_interleave(repeat, 0) for t in (blend, scale))
+            blend, scale, centre = (t.repeat_interleave(repeat, 0) for t in (blend, scale, centre))
         total = torch.sqrt((cos * scale) ** 2 + sin**2)
         residual = (value - cos * blend) / total
         unknown = ~known
@@ -104,7 +108,7 @@ class SeriesNetwork(nn.Module):
         own = [residual * unknown, level, level - clock[:, None, None], unknown.to(value.dtype)]
         active = unknown & (level <= clock[:, None, None] + 1e-6)
         shifts = pooled(value - cos * blend, cos, sin, scale, active)
-        noisy = folded(torch.stack(own + contrasts(value, sin) + shifts, -1), self.patch)
+        noisy = folded(torch.stack(own + contrasts(value - cos * centre, sin) + shifts, -1), self.patch)
         target = None
         if targets is not None:
             after = targets["series"].to(value.dtype).expand(value.shape)
@@ -115,9 +119,9 @@ class SeriesNetwork(nn.Module):
 
     def look(
         self, given: Tensor, known: Tensor, context: dict, exists: Tensor | None, rows: Tensor
-    ) -> tuple[Encoded, Tensor, Tensor]:
-        """What the known entries say, once per question: (encoded, blended baseline, its deviation). While sampling the
-        answer of the previous call is used again when nothing it depends on has changed."""
+    ) -> tuple[Encoded, Tensor, Tensor, Tensor]:
+        """What the known entries say, once per question: (encoded, blended baseline, its deviation, the nodes' centre (B, N, 1)).
+        While sampling the answer of the previous call is used again when nothing it depends on has changed."""
         full = {k: v for k, v in context.items() if k in ("times", "calendar", "known", "static")}
         if len(rows) < len(given):
             n = len(given)
@@ -134,8 +138,11 @@ class SeriesNetwork(nn.Module):
 
     def _look(
         self, given: Tensor, known: Tensor, context: dict, exists: Tensor | None
-    ) -> tuple[Encoded, Tensor, Tensor]:
+    ) -> tuple[Encoded, Tensor, Tensor, Tensor]:
         times = context["times"].to(given.dtype).expand(len(given), -1)
+        centre = torch.zeros_like(given[..., :1])
+        if self.instance:
+            given, centre, unit = centred(given, known)
         base = baseline(given, known, times, self.seasons, self.near)
         gaps = torch.stack([torch.log1p(base.left), torch.log1p(base.right)], -1)
         flags = torch.stack([base.has_left, base.has_right, base.has_mean], -1)
@@ -161,7 +168,9 @@ class SeriesNetwork(nn.Module):
             *node,
             *self._extras(context, given),
         ]
-        return self._encode(torch.cat(features, -1), times, exists), blend, scale
+        if self.instance:
+            blend, scale = blend * unit + centre, scale * unit
+        return self._encode(torch.cat(features, -1), times, exists), blend, scale, centre
 
     def _encode(self, features: Tensor, times: Tensor, exists: Tensor | None) -> Encoded:
         if self.patch == 1:
@@ -222,6 +231,17 @@ def folded(x: Tensor, patch: int) -> Tensor:
 
 
 FLOOR = 0.02
+
+
+def centred(given: Tensor, known: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(known entries less their node's mean, over their deviation, (B, N, T); that mean and deviation (B, N, 1))."""
+    weight = known.to(given.dtype)
+    count = weight.sum(-1, keepdim=True)
+    mean = (given * weight).sum(-1, keepdim=True) / count.clamp(min=1)
+    apart = (given - mean) * weight
+    unit = (apart.square().sum(-1, keepdim=True) / count.clamp(min=1)).sqrt()
+    unit = torch.where(count > 1, unit + 0.05, torch.ones_like(unit))
+    return apart / unit, mean, unit
 
 
 def contrasts(value: Tensor, noise: Tensor) -> list[Tensor]:
