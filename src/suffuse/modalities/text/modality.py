@@ -206,8 +206,8 @@ class Text(Modality):
         )
 
     def path(self, steps: int, grid: Any) -> Clock:
-        """Running text opens in stripes of `steps` tokens, all from the left at once; lines of a form (stripes would draw a poem's
-        rhymes at once) and interleaved streams in random order; blocks from the left, one by one."""
+        """Running text opens in stripes of `steps` tokens, all from the left at once; lines of a form (a poem's rhymes would be
+        drawn at once in stripes) and interleaved streams in random order; blocks from the left, one by one."""
         if self.block:
             return Clock(self.length, order=Blocks(self.block, FirstHitting(max(1, -(-self.length // steps)))))
         running = self.form == "packed" and not self.config.get("streams")
