@@ -76,7 +76,7 @@ def scored(hours: int, method: str, quantiles: np.ndarray, truth: np.ndarray, **
 
 
 def run_ett(args) -> None:
-    """Line 7: 24, 96 and 720 hours of ETTh1; attention, a recurrent condition, and both, at 96."""
+    """Line 7: 24, 96 and 720 hours of ETTh1; the network of each of --arms beside."""
     table = pd.read_csv(args.data / "timeseries/ETTh1.csv.gz").rename(columns={"date": "ds"})
     values = table.drop(columns="ds").to_numpy(float)
     clock = pd.to_datetime(table.ds).astype("datetime64[s]").astype("int64").to_numpy(float)
@@ -99,15 +99,16 @@ def run_ett(args) -> None:
             guess = np.sort(net(past).numpy(), 0)
         more = {"calls": 1, "seconds": time.process_time() - begin, "steps": steps, "trained s": 60 * args.minutes}
         rows.append(scored(horizon, "PatchTST, 19 quantiles", guess * scale + centre, truth, **more))
-        for mixing in ("attention", "rnn", "both") if horizon == 96 else ("attention",):
+        for arm in args.arms:
             read = {"window": size, "horizon": horizon, "season": [24, 168], "patch": 24 if horizon > 24 else 12}
-            read |= {"dim": 64, "mixing": mixing, "floor": False}
-            name = f"ett_{horizon}_{mixing}"
+            mixing, _, shown = arm.partition("+")
+            read |= {"dim": 64, "mixing": mixing, "floor": False, "instance": shown == "instance"}
+            name = f"ett_{horizon}_{arm}"
             model, seconds = trained(args, name, table[:TRAIN], read, tasks={"forecast": 1.0}, batch=args.batch or 16)
             draws, spent = answered(model, records, [future] * len(records), args.n, args.calls[0])
             guess = np.quantile(draws[..., PAST:], LEVELS, axis=0)
             more = {"calls": args.calls[0], "seconds": spent, "steps": model.notes.get("steps"), "trained s": seconds}
-            rows.append(scored(horizon, f"suffuse, {mixing}", guess, truth, **more))
+            rows.append(scored(horizon, f"suffuse, {arm}", guess, truth, **more))
     text = (
         f"ETTh1, 7 channels, {PAST} hours given; the first {TRAIN:,} hours train, hours {TEST[0]:,} to {TEST[1]:,} test, at most "
         f"{args.windows} windows a horizon, 24 hours or a multiple apart. Every network trains {args.minutes:g} minutes of "
