@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import text_ar
 import torch
+from tables import training_time
 from text_common import HEAD, Bench, Rows, figures
 
 import suffuse
@@ -152,11 +153,17 @@ def line_8b(bench: Bench) -> tuple[list[str], Rows]:
 
 
 def line_8c(bench: Bench) -> tuple[list[str], Rows]:
-    """Distilled for few calls, beside its teacher, at temperature 1."""
+    """A student for few calls (--distilled: the model trained on, on the same text, with the task `stripes`), beside its teacher,
+    at temperature 1."""
     n, student = bench.asked.samples, suffuse.load(bench.asked.distilled)
     rows: Rows = [["real", "", *figures(bench, bench.windows("shakespeare_train.txt", n, 128))]]
-    for steps in (8, 16, 32, 64):
-        rows.append([f"teacher, {steps} calls", steps, *figures(bench, bench.english.sample(n, steps=steps, seed=2))])
+    for steps in (8, 64):
+        for name, order in (("random order", Even()), ("stripes", Stripes(steps))):
+            texts = bench.english.sample(n, path=Clock(steps, order=order), seed=2)
+            rows.append([f"teacher, {name}, {steps} calls", steps, *figures(bench, texts)])
     for steps in (4, 8, 16, 32):
-        rows.append([f"student, {steps} calls", steps, *figures(bench, student.sample(n, steps=steps, seed=2))])
-    return ["sampler", "calls", *HEAD], rows
+        rows.append(
+            [f"student, stripes, {steps} calls", steps, *figures(bench, student.sample(n, steps=steps, seed=2))]
+        )
+    minutes = f"student: {training_time(student.notes)} more"
+    return ["sampler", "calls", *HEAD], [*rows, [minutes, *[""] * (len(HEAD) + 1)]]
