@@ -7,7 +7,7 @@
     python benchmarks/audio.py spread spoken-digits --work runs/audio --calls 10    # line 4: within a digit and voice
     python benchmarks/audio.py voices spoken-digits --work runs/audio --samples 20  # line 5: kept, converted
     python benchmarks/audio.py texts ipa --work runs/audio                          # line 6: phonemes (or: letters)
-    python benchmarks/audio.py say ipa --work runs/audio --minutes 20 --calls 10    # trains on them, speaks
+    python benchmarks/audio.py say ipa --work runs/audio --minutes 11 --calls 10    # trains on them, speaks
     python benchmarks/audio.py noises --work runs/audio                             # line 7: sentences and noises
     python benchmarks/audio.py enhance --work runs/audio --minutes 13 --calls 1,4   # trains on them, takes noise away
     python benchmarks/audio.py gaps kathleen --work runs/audio --calls 8            # line 8: gaps and bandwidth

@@ -1,7 +1,7 @@
 """Line 9 of benchmarks/audio.py: not only speech. JSB chorales played by fluidsynth, learnt and made anew.
 
     python benchmarks/audio.py chorales --work runs/audio                               # MIDI -> sound, by fluidsynth
-    python benchmarks/audio.py music --work runs/audio --minutes 8 --calls 20           # trains first, then 30 s clips
+    python benchmarks/audio.py music --work runs/audio --minutes 8 --clips 24 --calls 20    # trains first
 
 Played by fluidsynth 2.3 with the free sound font TimGM6mb (Debian: timgm6mb-soundfont, GPL-2), church organ, no reverb, no
 chorus, 16 kHz mono, a sixteenth note in .15 s; a pitch that goes on is held. Judge: a small network that names pitches in half
@@ -148,9 +148,9 @@ def music(a: argparse.Namespace) -> None:
     s = Spectral(RATE, 1024, 256, 80)
     model = trained(source / "train", a.work / f"chorales-{a.minutes:g}", a.minutes, READ, **RECIPE)
     judge = judge_of(source / "train", s, a.judge_seconds)
-    cut = SECONDS * RATE
+    cut, count = SECONDS * RATE, min(CLIPS, a.clips)
     train, test = (
-        [normalise(w[:cut], RATE)[0] for w in clips_of(source / part, RATE, CLIPS)] for part in ("train", "test")
+        [normalise(w[:cut], RATE)[0] for w in clips_of(source / part, RATE, count)] for part in ("train", "test")
     )
 
     @torch.no_grad()
@@ -159,8 +159,8 @@ def music(a: argparse.Namespace) -> None:
 
     real = seen(test)
     note = (
-        f"{CLIPS} clips of {SECONDS} s each, made in one piece. Frechet: 64 features of half seconds, by a judge of pitches, "
-        f"against the {CLIPS} test chorales; real: as many training chorales against them. Drift: the same distance between the "
+        f"{count} clips of {SECONDS} s each, made in one piece. Frechet: 64 features of half seconds, by a judge of pitches, "
+        f"against {count} test chorales; real: as many training chorales against them. Drift: the same distance between the "
         "first 5 s and the last 5 s of the clips, and the change of loudness. One seed. "
         f"The model: {a.minutes:g} minutes of one CPU core, {model.notes['steps']} steps, windows of 4 s of {TRAINED} chorales. "
         f"`{command()}`"
@@ -185,7 +185,7 @@ def music(a: argparse.Namespace) -> None:
 
         def made(calls: int = calls) -> dict[str, float]:
             begun, asked = time.process_time(), {"steps": calls, "solver": "deis2", "grid": "rho3", "seconds": SECONDS}
-            waves = [normalise(model.sample(1, start=k, **asked)[0][0], RATE)[0] for k in range(CLIPS)]
+            waves = [normalise(model.sample(1, start=k, **asked)[0][0], RATE)[0] for k in range(count)]
             for k, wave in enumerate(waves[:2]):
                 write_wave(wave, RATE, a.work / f"chorales-{a.minutes:g}" / f"made-{calls}-{k}.flac")
             return score(waves, time.process_time() - begun)
