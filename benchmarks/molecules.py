@@ -91,26 +91,29 @@ def generate(asked: argparse.Namespace) -> None:
         rows[0]["FCD"] = fcd(held, reference)
         if seen is not None:
             rows[0]["novel %"] = 100.0 * float(np.mean([s not in seen for s in set(held)]))
-    for steps in asked.steps:
+    given = asked.stochasticity or [None]
+    for k, steps in enumerate(asked.steps):
+        eta = given[min(k, len(given) - 1)]
         begun, cpu = time.perf_counter(), time.process_time()
         made = model.sample(
             asked.count,
             steps=steps,
             batch=asked.batch,
-            stochasticity=asked.stochasticity,
+            stochasticity=eta,
             grid=asked.grid,
             precision=asked.precision,
             seed=asked.seed,
         )
         spent, used = time.perf_counter() - begun, time.process_time() - cpu
         found = shares(made, seen)
-        row: dict[str, Any] = {"": ", ".join(filter(None, ["suffuse", f"{steps} calls", asked.precision]))} | {
-            f"{k} %": 100 * v for k, v in found.items()
-        }
+        row: dict[str, Any] = {"": ", ".join(filter(None, ["suffuse", f"{steps} calls", asked.precision]))}
+        row["stochasticity"] = model.settings["stochasticity"] if eta is None else eta
+        row |= {f"{k} %": 100 * v for k, v in found.items()}
         smiles = [s for s in map(canonical, made) if s]
         if asked.fcd:
             row["FCD"] = fcd(smiles, reference)
         rows.append(row | {"seconds": spent, "CPU seconds": used})
+        print(rows[-1], flush=True)
     text = f"{about(model)} {asked.count:,} samples."
     text += " " + settings_of(model, asked)
     text += " FCD against as many training molecules." if asked.fcd else ""
@@ -120,8 +123,7 @@ def generate(asked: argparse.Namespace) -> None:
 
 def settings_of(model: suffuse.Model, asked: argparse.Namespace) -> str:
     """One sentence on how was sampled."""
-    eta = model.settings["stochasticity"] if asked.stochasticity is None else asked.stochasticity
-    return f"Grid '{asked.grid or model.settings['grid']}', stochasticity {eta:g}."
+    return f"Grid '{asked.grid or model.settings['grid']}'."
 
 
 def canonical_text(smiles: str) -> str:
@@ -268,7 +270,9 @@ def main() -> None:
     )
     parser.add_argument("--count", type=int, default=10_000)
     parser.add_argument("--steps", type=int, nargs="+", default=[20, 50])
-    parser.add_argument("--stochasticity", type=float, help="fresh noise a step (default: the model's own)")
+    parser.add_argument(
+        "--stochasticity", type=float, nargs="+", help="fresh noise, for each of --steps (default: the model's own)"
+    )
     parser.add_argument("--grid", help="time grid (default: the model's own)")
     parser.add_argument("--precision", help="fp32 (default), bf16 or auto")
     parser.add_argument("--batch", type=int, default=500)

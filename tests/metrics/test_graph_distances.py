@@ -60,6 +60,11 @@ def test_distances_tell_kinds_apart():
     assert m.ratio(far, near) > 10 and m.ratio(near, near) == pytest.approx(1)
 
 
+def test_ratio_leaves_out_what_tables_print_as_zero():
+    made, train = {"degree": 0.02, "orbit": 1e-3}, {"degree": 0.01, "orbit": 1e-6}
+    assert m.ratio(made, train, ("degree", "orbit")) == pytest.approx(2)
+
+
 def test_valid_unique_novel():
     path, star, ring = nx.path_graph(4), nx.star_graph(3), nx.cycle_graph(4)
     relabelled = nx.relabel_nodes(star, {0: 3, 3: 0})
