@@ -238,7 +238,6 @@ def main() -> None:
     parser.add_argument("--wiki", help="line 2: a model of wiki27_train.txt, with WORK/ar-wiki.safetensors beside")
     parser.add_argument("--blocks", help="line 2: a block-diffusion model of shakespeare_train.txt")
     parser.add_argument("--sources", help="line 7: a model of sources_train.jsonl")
-    parser.add_argument("--distilled", help="line 8c: the distilled --english")
     parser.add_argument(
         "--minutes", type=float, default=12, help="training of the left-to-right peer, as the masked model's"
     )
@@ -265,7 +264,7 @@ def main() -> None:
             results = (json.loads(kept.read_text()) if kept.exists() else {}) | {line: results[line]}
             kept.write_text(json.dumps(results))
         print(json.dumps(results[line]["rows"], ensure_ascii=False), flush=True)
-    models = {k: getattr(asked, k) for k in ("english", "tang", "wiki", "blocks", "sources", "distilled")}
+    models = {k: getattr(asked, k) for k in ("english", "tang", "wiki", "blocks", "sources")}
     options = "".join(f" --{k} {Path(v).name}" for k, v in models.items() if v)
     write(asked.output, results, f"python benchmarks/text.py --work WORK --samples {asked.samples}{options}")
 

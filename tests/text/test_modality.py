@@ -6,11 +6,9 @@ import pytest
 import torch
 
 import suffuse
-from suffuse.diffusion.orders import Stripes
 from suffuse.diffusion.random import Random
 from suffuse.errors import AskError, DataError
 from suffuse.modalities.text import Text
-from suffuse.modalities.text.maps import STRIPES
 from suffuse.modalities.text.scoring import chain_score, exact_count_bound, monte_carlo_bound
 from suffuse.training.tasks import mixed_start
 
@@ -53,20 +51,6 @@ def test_training_maps_mask_what_they_say():
         )
     assert made.start("unlabelled", batch, Random(0), 3).held["label"].all()
     assert mixed_start(made, made.tasks, batch, Random(0), 0).levels["text"].shape == real.shape
-
-
-def test_the_task_of_stripes_shows_states_that_sampling_in_stripes_visits():
-    made, data = Text.read(["abcdefghijklmnopqrstuvw"] * 40 + ["abcdefghi"] * 24)
-    batch = data.batch(torch.arange(64))
-    real = batch.exists["text"]
-    masked = made.start("stripes", batch, Random(0), 3).levels["text"].bool()
-    visited = torch.zeros(64, dtype=torch.bool)
-    for length in STRIPES:
-        state = real.clone()
-        while state.any():
-            visited |= (state == masked).all(1)
-            state = Stripes(length).next(state, real, None, None, None, None, None)
-    assert visited.all() and masked.any(1).all() and (masked != real).any()
 
 
 def test_the_number_masked_is_uniform():

@@ -233,13 +233,9 @@ class Stripes:
     def next(
         self, masked: Tensor, free: Tensor, logits: Tensor, process: Categorical, now: Tensor, then: Tensor, draw: Draw
     ) -> Tensor:
-        place, flat = striped(free.expand(masked.shape).flatten(1), self.length), masked.flatten(1)
+        free, flat = free.expand(masked.shape).flatten(1), masked.flatten(1)
+        total = free.sum(1, keepdim=True)
+        stripes = torch.ceil(total / self.length).clamp(min=1)
+        place = (free.cumsum(1) - 1) % torch.ceil(total / stripes).clamp(min=1).long()
         first = torch.where(flat, place, place.new_full((), self.length)).amin(1, keepdim=True)
         return masked & (place > first).reshape(masked.shape)
-
-
-def striped(free: Tensor, length: int | Tensor) -> Tensor:
-    """The place of each free token (B, L) within its stripe, of equal stripes of at most `length` (a number, or (B, 1))."""
-    total = free.sum(1, keepdim=True)
-    stripes = torch.ceil(total / length).clamp(min=1)
-    return (free.cumsum(1) - 1) % torch.ceil(total / stripes).clamp(min=1).long()

@@ -5,34 +5,25 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from suffuse.diffusion.orders import striped
 from suffuse.diffusion.random import Random
 from suffuse.diffusion.state import Batch, Start
 
 FREE = ("generate", "unlabelled", "classify")
-"""Tasks that mask any tokens; the others mask what follows a prefix, or a gap, or the rest of every stripe."""
-
-STRIPES = (8, 16, 32)
-"""Lengths of the stripes that the task of that name trains."""
+"""Tasks that mask any tokens; the others mask what follows a prefix, or a gap."""
 
 
 def starting_levels(
     task: str, batch: Batch, random: Random, step: int, masked: bool, labels: bool, block: int
 ) -> Start:
     """Masked prior: exactly n tokens at level 1, n uniform on 1..L (in each block the same n of `block`), or a share of those
-    that follow a prefix or lie in a gap, or all but the beginning of every stripe, as `orders.Stripes` leaves them. Other priors:
-    the clock's levels, on the same tokens."""
+    that follow a prefix or lie in a gap. Other priors: the clock's levels, on the same tokens."""
     text, index = batch.x["text"], batch.index
     size, length = text.shape
     exists = batch.exists.get("text", torch.ones_like(text, dtype=torch.bool)).expand(size, length)
     zero, one = torch.zeros(1, 1, device=text.device), torch.ones(1, 1, device=text.device)
     u = random.uniform((3,), index, step, f"task/{task}").to(text.device)
     order = random.uniform((length,), index, step, f"order/{task}").to(text.device)
-    if task == "stripes":
-        lengths = torch.tensor(STRIPES, device=text.device)[(u[:, :1] * len(STRIPES)).long()]
-        place = striped(exists, lengths)
-        level = ((place >= (u[:, 1:2] * (place.amax(1, keepdim=True) + 1)).long()) & exists).float()
-    elif task not in FREE:
+    if task not in FREE:
         level = _stretch(task, exists, u, order if masked else None)
     elif not masked:
         level = one

@@ -216,12 +216,11 @@ class Text(Modality):
     # -- training -----------------------------------------------------------------------------------------------
     @property
     def tasks(self) -> dict[str, float]:
-        """generate: any number of tokens masked at random; prefix: the left side given; blank: one gap to fill; stripes (0: for
-        specialists): the beginning of every stripe given, as when sampling in few calls; and, with labels, unlabelled (the
-        label held) and classify (the label asked)."""
+        """generate: any number of tokens masked at random; prefix: the left side given; blank: one gap to fill;
+        and, with labels, unlabelled (the label held) and classify (the label asked)."""
         if self.block:
             return {"generate": 1.0}
-        tasks = {"generate": 0.7, "prefix": 0.1, "blank": 0.1, "stripes": 0.0} | (
+        tasks = {"generate": 0.7, "prefix": 0.1, "blank": 0.1} | (
             {"unlabelled": 0.1, "classify": 0.1} if self.labels else {}
         )
         return tasks
