@@ -101,15 +101,16 @@ def chorales(a: argparse.Namespace) -> None:
 class Judge(nn.Module):
     """Log-mels (B, 80, PATCH) -> which of 128 pitches sound, through 64 features."""
 
-    def __init__(self) -> None:
+    def __init__(self, x: torch.Tensor) -> None:
         super().__init__()
+        self.mean, self.std = x.mean((0, 2))[:, None], x.std((0, 2)).clamp(min=0.05)[:, None]
         self.body = nn.Sequential(
             nn.Conv1d(80, 96, 5, stride=2, padding=2), nn.GELU(), nn.Conv1d(96, 96, 5, stride=2, padding=2), nn.GELU()
         )
-        self.features, self.answer = nn.Linear(96, 64), nn.Linear(64, 128)
+        self.features, self.answer = nn.Sequential(nn.LayerNorm(96), nn.Linear(96, 64)), nn.Linear(64, 128)
 
     def look(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.tanh(self.features(self.body(x).mean(-1)))
+        return self.features(self.body((x - self.mean) / self.std).mean(-1))
 
 
 def patches(waves: list[np.ndarray], s: Spectral) -> list[torch.Tensor]:
@@ -132,11 +133,12 @@ def judge_of(folder: Path, s: Spectral, seconds: float) -> Judge:
             y.append(target)
     x, y = torch.stack(x), torch.stack(y)
     torch.manual_seed(0)
-    judge, begun = Judge(), time.process_time()
+    judge, begun = Judge(x), time.process_time()
+    judge.answer.bias.data = torch.logit(y.mean(0).clamp(1e-3, 0.999))
     optimiser = torch.optim.AdamW(judge.parameters(), 2e-3)
     while time.process_time() - begun < seconds:
         rows = torch.randint(len(x), (64,))
-        loss = nn.functional.binary_cross_entropy_with_logits(judge.answer(judge.look(x[rows])), y[rows])
+        loss = nn.functional.binary_cross_entropy_with_logits(judge.answer(torch.tanh(judge.look(x[rows]))), y[rows])
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
