@@ -64,17 +64,15 @@ class Bench:
 
     @property
     def ar(self) -> text_ar.LeftToRightModel:
-        path = self.work / "ar.safetensors"
+        options = ["--minutes", str(self.asked.minutes)]
+        return self.left_to_right("ar", self.data / "shakespeare_train.txt", options)
+
+    def left_to_right(self, name: str, text: Path, options: list[str]) -> text_ar.LeftToRightModel:
+        """WORK/NAME.safetensors; trained on `text` by text_ar.py, with these options, where it is missing."""
+        path = self.work / f"{name}.safetensors"
         if not path.exists():
-            train = [
-                sys.executable,
-                str(HERE / "text_ar.py"),
-                str(self.data / "shakespeare_train.txt"),
-                "-o",
-                str(path),
-            ]
-            subprocess.run([*train, "--minutes", str(self.asked.minutes)], check=True)
-        return self.keep("ar", lambda: text_ar.load(path))[0]
+            subprocess.run([sys.executable, str(HERE / "text_ar.py"), str(text), "-o", str(path), *options], check=True)
+        return self.keep(name, lambda: text_ar.load(path))[0]
 
     @property
     def judge(self) -> KneserNey:
@@ -85,23 +83,17 @@ class Bench:
     @property
     def second(self) -> text_ar.LeftToRightModel:
         """A larger left-to-right model of the judge's text; its best weights are chosen on a piece of the training text."""
-        path, parts = (
-            self.work / "ar-judge.safetensors",
-            [self.data / f"judge_{part}.txt" for part in ("learn", "tried")],
-        )
-        if not path.exists():
+        learn, tried = (self.data / f"judge_{part}.txt" for part in ("learn", "tried"))
+        if not learn.exists():
             train = (self.data / "shakespeare_train.txt").read_text()
-            held = [(self.data / f"shakespeare_{part}.txt").read_text() for part in ("valid", "test")]
-            rare = "".join(sorted(set(train) - set("".join(held))))  # so that no character is unknown to it
-            parts[0].write_text("".join(held) + rare)
-            parts[1].write_text(train[:60000])
-            options = ["-o", str(path), "--minutes", "8", "--dim", "224", "--valid", str(parts[1])]
-            subprocess.run([sys.executable, str(HERE / "text_ar.py"), str(parts[0]), *options], check=True)
-        return self.keep("second", lambda: text_ar.load(path))[0]
+            held = "".join((self.data / f"shakespeare_{part}.txt").read_text() for part in ("valid", "test"))
+            tried.write_text(train[:60000])
+            learn.write_text(held + "".join(sorted(set(train) - set(held))))  # so that no character is unknown to it
+        return self.left_to_right("ar-judge", learn, ["--minutes", "8", "--dim", "224", "--valid", str(tried)])
 
     def second_bits(self, texts: list[str]) -> float:
         """Bits a character of equally long texts by the second judge."""
-        model, vocabulary = self.second, self._kept["second"][1]
+        model, vocabulary = self.second, self._kept["ar-judge"][1]
         tokens = torch.stack([torch.as_tensor(vocabulary.encode(t)).long() for t in texts])
         with torch.no_grad():
             return float(model.nats(tokens).mean() / math.log(2))

@@ -70,9 +70,7 @@ def baseline(
         count = near @ weight
         mean = near @ (values * weight) / count.clamp(min=1e-6)
     lifted = mean + interpolate((values - mean) * weight)
-    total = weight.sum(-1, keepdim=True)
-    own = ((values * weight).sum(-1, keepdim=True) / total.clamp(min=1)).expand_as(values)
-    spread = (((values - own) * weight).square().sum(-1, keepdim=True) / total.clamp(min=1)).sqrt().expand_as(values)
+    own, spread, total = (t.expand_as(values) for t in mean_and_spread(values, weight))
     seasonal, has_season = stacked([seasonal_naive(values, known, times, s) for s in seasons], values, known)
     profile, has_profile = stacked([seasonal_mean(values, known, times, s) for s in seasons], values, known)
     left = torch.where(has_left, clock - time_before, 0)
@@ -92,9 +90,17 @@ def baseline(
         has_right,
         has_season,
         (count > 0).expand_as(known),
-        (total > 0).expand_as(known),
+        total > 0,
         has_profile,
     )
+
+
+def mean_and_spread(values: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean and deviation over time of the entries of weight 1, and their number: (B, N, 1) each; 0 where there are none."""
+    total = weight.sum(-1, keepdim=True)
+    mean = (values * weight).sum(-1, keepdim=True) / total.clamp(min=1)
+    spread = (((values - mean) * weight).square().sum(-1, keepdim=True) / total.clamp(min=1)).sqrt()
+    return mean, spread, total
 
 
 def stacked(pairs: list[tuple[Tensor, Tensor]], values: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:

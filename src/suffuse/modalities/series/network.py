@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from suffuse.modalities.series.baseline import Baseline, baseline
+from suffuse.modalities.series.baseline import Baseline, baseline, mean_and_spread
 from suffuse.networks.axial import AxialTransformer, Encoded
 
 CANDIDATES = 4
@@ -230,18 +230,15 @@ def folded(x: Tensor, patch: int) -> Tensor:
     return x.unflatten(2, (-1, patch)).flatten(3)
 
 
-FLOOR = 0.02
-
-
 def centred(given: Tensor, known: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """(known entries less their node's mean, over their deviation, (B, N, T); that mean and deviation (B, N, 1))."""
     weight = known.to(given.dtype)
-    count = weight.sum(-1, keepdim=True)
-    mean = (given * weight).sum(-1, keepdim=True) / count.clamp(min=1)
-    apart = (given - mean) * weight
-    unit = (apart.square().sum(-1, keepdim=True) / count.clamp(min=1)).sqrt()
-    unit = torch.where(count > 1, unit + 0.05, torch.ones_like(unit))
-    return apart / unit, mean, unit
+    mean, spread, count = mean_and_spread(given, weight)
+    unit = torch.where(count > 1, spread + 0.05, torch.ones_like(spread))
+    return (given - mean) * weight / unit, mean, unit
+
+
+FLOOR = 0.02
 
 
 def contrasts(value: Tensor, noise: Tensor) -> list[Tensor]:
