@@ -10,6 +10,7 @@ fcd-torch's (ChemNet; its weights ship with it), which is no dependency of suffu
 from __future__ import annotations
 
 import argparse
+import functools
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,22 +27,28 @@ RESULTS = Path(__file__).parent / "results"
 SCAFFOLDS = ("*C1CC1", "*c1ccon1", "*C1CCO1", "*C1CCC1*", "OC*", "*C#C", "*C(=O)N", "*c1cc[nH]c1", "*C1CN1", "C*.*C#N")
 
 
-def fcd(made: Sequence[str], real: Sequence[str]) -> float:
-    """Frechet ChemNet Distance of two lists of SMILES (Preuer et al. 2018), by fcd-torch's network.
+@functools.cache
+def moments(smiles: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and covariance of ChemNet's features of some molecules.
 
-    fcd-torch 1.0.7 calls np.row_stack, which numpy 2 lacks, and scipy's sqrtm, which returns complex numbers where the product
-    of covariances is singular: both are replaced here (the trace of the root from eigenvalues).
+    fcd-torch 1.0.7 calls np.row_stack, which numpy 2 lacks: it is put back.
     """
     if not hasattr(np, "row_stack"):
         np.row_stack = np.vstack
     import fcd_torch
 
     judge = fcd_torch.FCD(device="cpu", n_jobs=1, batch_size=256)
-    sides = []
-    for side in (made, real):
-        activations = judge.get_predictions(list(side)).astype(np.float64)
-        sides.append((activations.mean(0), np.cov(activations.T)))
-    (m1, c1), (m2, c2) = sides
+    activations = judge.get_predictions(list(smiles)).astype(np.float64)
+    return activations.mean(0), np.cov(activations.T)
+
+
+def fcd(made: Sequence[str], real: Sequence[str]) -> float:
+    """Frechet ChemNet Distance of two lists of SMILES (Preuer et al. 2018), by fcd-torch's network.
+
+    Its scipy sqrtm returns complex numbers where the product of covariances is singular: here the trace of the root comes from
+    eigenvalues.
+    """
+    (m1, c1), (m2, c2) = moments(tuple(made)), moments(tuple(real))
     values, vectors = np.linalg.eigh(c1)
     root = (vectors * np.sqrt(values.clip(min=0))) @ vectors.T
     middle = np.linalg.eigvalsh(root @ c2 @ root).clip(min=0)
@@ -103,6 +110,7 @@ def generate(asked: argparse.Namespace) -> None:
             grid=asked.grid,
             precision=asked.precision,
             seed=asked.seed,
+            top_p=asked.top_p,
         )
         spent, used = time.perf_counter() - begun, time.process_time() - cpu
         found = shares(made, seen)
@@ -123,7 +131,8 @@ def generate(asked: argparse.Namespace) -> None:
 
 def settings_of(model: suffuse.Model, asked: argparse.Namespace) -> str:
     """One sentence on how was sampled."""
-    return f"Grid '{asked.grid or model.settings['grid']}'."
+    nucleus = f", nucleus {asked.top_p:g}" if asked.top_p else ""
+    return f"Grid '{asked.grid or model.settings['grid']}'{nucleus}."
 
 
 def canonical_text(smiles: str) -> str:
@@ -274,6 +283,7 @@ def main() -> None:
         "--stochasticity", type=float, nargs="+", help="fresh noise, for each of --steps (default: the model's own)"
     )
     parser.add_argument("--grid", help="time grid (default: the model's own)")
+    parser.add_argument("--top-p", type=float, help="draw from the likeliest classes that add up to this share only")
     parser.add_argument("--precision", help="fp32 (default), bf16 or auto")
     parser.add_argument("--batch", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)

@@ -231,3 +231,17 @@ def test_flat_data_has_no_coordinates(model):
         Molecules.read(REAL, coordinates=True)
     with pytest.raises(AskError, match="coordinates"):
         model.conformers("CCO")
+
+
+def test_nucleus(model):
+    index = torch.arange(3)
+    task = model.modality.request(3, None, index=index, top_p=1e-6)
+    assert "top_p:nodes" not in model.modality.request(3, None, index=index).context
+    last = list(model.events(task, steps=4))[-1]
+    for name in ("nodes", "edges"):  # one class is left, so the last step draws the likeliest
+        where = task.exists[name]
+        assert torch.isfinite(last.clean[name]).sum(-1).eq(1)[where].all()
+        assert torch.equal(last.x[name][where], last.clean[name].argmax(-1)[where])
+    for wrong in (0, 1.5, "much", True):
+        with pytest.raises(AskError, match="top_p must be a number above 0 and at most 1"):
+            model.sample(1, top_p=wrong)

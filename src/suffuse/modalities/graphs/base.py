@@ -199,6 +199,17 @@ class NodeEdgeModality(Modality):
             return about["classes"][int(value)]
         return float(value) * about["std"] + about["mean"]
 
+    def narrow(self, task: Task, top_p: float | None) -> None:
+        """Draw node and edge classes from the likeliest that add up to `top_p` only (nucleus, Holtzman et al. 2020).
+        Raises AskError."""
+        if top_p is None:
+            return
+        if isinstance(top_p, bool) or not isinstance(top_p, (int, float)) or not 0 < top_p <= 1:
+            raise AskError(f"top_p must be a number above 0 and at most 1, not {top_p!r}")
+        for name in ("nodes", "edges"):
+            if name in task.x:
+                task.context[f"top_p:{name}"] = torch.full((1, 1), float(top_p))
+
     def graph_task(
         self,
         n: int,

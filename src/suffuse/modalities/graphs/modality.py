@@ -153,13 +153,15 @@ class Graphs(NodeEdgeModality):
         nodes: int | None = None,
         links: str = "given",
         project: str | Sequence[str] = (),
+        top_p: float | None = None,
         **asked: Any,
     ) -> Task:
         """given: None, a graph (or a path to one) whose nodes stay and to which others are added, or a mapping of properties,
         with such a graph as "graph" or "file". A node whose class is None is classified. nodes: how many there are to be
         (default: as in the data, at least those given). links: 'given' (pairs of given nodes without an edge have none) or
-        'open' (they are asked, given edges stay). project: 'planar', 'acyclic', 'connected', several with commas. Other
-        names are properties; a value of None asks for it. Raises AskError."""
+        'open' (they are asked, given edges stay). project: 'planar', 'acyclic', 'connected', several with commas. top_p:
+        leave out unlikely nodes and edges at every step. Other names are properties; a value of None asks for it.
+        Raises AskError."""
         if links not in ("given", "open"):
             raise AskError(f"links must be 'given' or 'open', not {links!r}")
         kinds = [k for k in (project.split(",") if isinstance(project, str) else project) if k]
@@ -198,6 +200,7 @@ class Graphs(NodeEdgeModality):
             sizes = self.draw_sizes(index, least)
         task = self.graph_task(n, index, sizes, parts, asked, opened)
         task.context["project"] = torch.tensor([[sum(1 << KINDS.index(k) for k in kinds)]]).expand(n, 1)
+        self.narrow(task, top_p)
         return task
 
     def adjust(self, task: Task) -> Admission | None:

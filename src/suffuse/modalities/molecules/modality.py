@@ -162,12 +162,14 @@ class Molecules(NodeEdgeModality):
         index: Tensor,
         atoms: int | None = None,
         project: str | Sequence[str] = (),
+        top_p: float | None = None,
         **asked: Any,
     ) -> Task:
         """given: None; a scaffold or several fragments as SMILES or molecule, whose `*` mark where new atoms may be joined
         (without any: everywhere); or a mapping of properties, with such a scaffold as "scaffold" or "file". A list gives one
         per sample. atoms: how many the answer has (default: as in the data). project: 'valid', 'connected', both with a
-        comma. Other names are properties. Raises AskError, DataError."""
+        comma. top_p: leave out unlikely atoms and bonds at every step (.97: more valid molecules, fewer new ones). Other names
+        are properties. Raises AskError, DataError."""
         if self.config.get("only") == "place":
             raise AskError(
                 "this model only places given molecules in space: use its verb conformers, or make molecules with qm9"
@@ -214,6 +216,7 @@ class Molecules(NodeEdgeModality):
                 task.start.levels["edges"][b, locked] = 0.0
                 task.given["edges"][b] |= locked
         task.context["project"] = torch.tensor([[sum(1 << PROJECTIONS.index(k) for k in wanted)]]).expand(n, 1)
+        self.narrow(task, top_p)
         return task
 
     def decode(self, fields: dict[str, Tensor], task: Task) -> list[Mol]:
