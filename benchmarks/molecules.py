@@ -72,9 +72,9 @@ def about(model: suffuse.Model) -> str:
     """One sentence on how a model was trained."""
     recipe = model.notes.get("recipe", {})
     size = sum(p.numel() for p in model.denoiser.parameters())
+    steps = "" if "stages" in model.notes else f"{model.notes.get('steps')} steps of {recipe.get('batch')}, "
     return (
-        f"One seed; trained for {training_time(model.notes)} ({model.notes.get('steps')} steps of {recipe.get('batch')}, "
-        f"{size:,} parameters). No correction of any kind."
+        f"One seed; trained for {training_time(model.notes)} ({steps}{size:,} parameters). No correction of any kind."
     )
 
 
@@ -144,30 +144,70 @@ def canonical_text(smiles: str) -> str:
     return Chem.MolToSmiles(molecule)
 
 
+def keeps(molecule: Any, pattern: Any) -> bool:
+    """Whether the first atoms of a molecule are those of the scaffold (without its `*`), with its bonds and no others among them,
+    and none but the atoms beside a `*` have further neighbours. Bond orders count where the scaffold is not aromatic."""
+    inside = [a for a in pattern.GetAtoms() if a.GetAtomicNum()]
+    number = {a.GetIdx(): k for k, a in enumerate(inside)}
+    if molecule.GetNumAtoms() < len(inside):
+        return False
+    for a in inside:
+        if molecule.GetAtomWithIdx(number[a.GetIdx()]).GetSymbol() != a.GetSymbol():
+            return False
+    wanted = {}
+    for bond in pattern.GetBonds():
+        ends = [number.get(bond.GetBeginAtomIdx()), number.get(bond.GetEndAtomIdx())]
+        if None not in ends:
+            wanted[tuple(sorted(ends))] = bond
+    open_ = {
+        number[n.GetIdx()]
+        for a in pattern.GetAtoms()
+        if not a.GetAtomicNum()
+        for n in a.GetNeighbors()
+        if n.GetAtomicNum()
+    }
+    found = {}
+    for bond in molecule.GetBonds():
+        one, two = sorted((bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()))
+        if two < len(inside):
+            found[one, two] = bond
+        elif one < len(inside) and one not in open_:
+            return False
+    same = all(b.GetIsAromatic() or b.GetBondType() == found[k].GetBondType() for k, b in wanted.items() if k in found)
+    return set(found) == set(wanted) and same
+
+
 def scaffolds(asked: argparse.Namespace) -> None:
     """Line 5: scaffolds kept, and valid."""
     from rdkit import Chem
 
     model, rows = suffuse.load(asked.model), []
     count = max(50, asked.count // 100)
+    eta = asked.stochasticity[0] if asked.stochasticity else None
     for scaffold in SCAFFOLDS:
-        made = model.complete(scaffold, samples=count, steps=asked.steps[-1], batch=500)
-        pattern = Chem.MolFromSmiles(scaffold)
-        atoms = [a for a in pattern.GetAtoms() if a.GetAtomicNum()]
-        Chem.Kekulize(pattern, clearAromaticFlags=True)
-        kept = 0
-        for molecule in made:
-            flat = Chem.Mol(molecule)
-            if not flat.HasProp("invalid"):
-                Chem.Kekulize(flat, clearAromaticFlags=True)
-            kept += all(flat.GetAtomWithIdx(k).GetSymbol() == a.GetSymbol() for k, a in enumerate(atoms))
-        found = shares(made)
-        rows.append(
-            {"scaffold": f"`{scaffold}`", "kept %": 100.0 * kept / count}
-            | {f"{k} %": 100 * v for k, v in found.items()}
+        made = model.complete(
+            scaffold,
+            samples=count,
+            steps=asked.steps[-1],
+            batch=count,
+            seed=asked.seed,
+            stochasticity=eta,
+            grid=asked.grid,
+            precision=asked.precision,
+            top_p=asked.top_p,
         )
+        pattern = Chem.MolFromSmiles(scaffold)
+        kept = np.mean([keeps(molecule, pattern) for molecule in made])
+        rows.append(
+            {"scaffold": f"`{scaffold}`", "kept %": 100 * float(kept)}
+            | {f"{k} %": 100 * v for k, v in shares(made).items()}
+        )
+        print(rows[-1], flush=True)
     mean = {k: float(np.mean([r[k] for r in rows])) for k in rows[0] if k != "scaffold"}
-    text = f"{about(model)} {count} completions of each, {asked.steps[-1]} calls. New atoms may join at `*` only."
+    text = (
+        f"{about(model)} {count} completions of each, {asked.steps[-1]} calls. {settings_of(model, asked)} New atoms may join "
+        "at `*` only, which 'kept' looks at too. 'unique': distinct of the valid; small answers leave few to be had."
+    )
     table(RESULTS / "molecules_scaffolds.md", "Scaffolds and fragments", text, rows + [{"scaffold": "mean"} | mean])
 
 
