@@ -206,7 +206,7 @@ def reconstruct(
             f"k-space and its mask must have the model's grid {grid} and hold samples, not {kspace.shape} and {sampled.shape}."
         )
     low, high = modality.config["rule"]
-    operator = KSpace(torch.from_numpy(sampled))
+    operator = KSpace(torch.from_numpy(sampled.copy()))
     unit = (high - low) * modality.config["std"]
     offset = operator.apply(torch.full((1, 1, *grid), low + (high - low) * modality.config["mean"]))
     y = torch.from_numpy(np.stack([kspace.real, kspace.imag])[None].astype(np.float32)) * operator.keep
