@@ -57,14 +57,10 @@ def answers(model: suffuse.Model, smiles: list[str], name: str) -> np.ndarray:
 
 def made_for(model: suffuse.Model, name: str, values: np.ndarray, each: int, **settings: Any) -> tuple[list, list]:
     """(SMILES of the valid molecules, the value each was made for), `each` molecules a value."""
-    smiles, asked = [], []
-    for k, value in enumerate(values):
-        for molecule in model.sample(each, given={name: float(value)}, start=k * each, batch=each, **settings):
-            text = canonical(molecule)
-            if text is not None:
-                smiles.append(text)
-                asked.append(value)
-    return smiles, asked
+    wanted = np.repeat(values, each)
+    made = model.sample(len(wanted), given={name: wanted}, batch=200, **settings)
+    found = [(canonical(molecule), value) for molecule, value in zip(made, wanted, strict=True)]
+    return [s for s, _ in found if s], [v for s, v in found if s]
 
 
 def main() -> None:
@@ -75,12 +71,15 @@ def main() -> None:
     parser.add_argument("--values", type=int, default=50)
     parser.add_argument("--each", type=int, default=20)
     parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--precision", default="bf16")
+    parser.add_argument("--top-p", type=float, help="draw from the likeliest classes that add up to this share only")
     parser.add_argument("--guidance", type=float, nargs="+", default=[1.0, 2.0, 3.0], help="chosen among these")
     asked = parser.parse_args()
     model, judge = suffuse.load(asked.model), judge_of(asked.output, asked.judge)
     held = pd.read_csv(asked.output / "held.csv")
     test, other = held.iloc[-TEST:], held.iloc[TRAIN:-TEST]
     rng, rows = np.random.RandomState(0), []
+    settings = {"steps": asked.steps, "precision": asked.precision, "top_p": asked.top_p}
     for name in NAMES:
         truth = test[name].to_numpy()
         told = answers(judge, test.smiles.tolist(), name)
@@ -90,16 +89,16 @@ def main() -> None:
         tried = {}
         for weight in asked.guidance if len(asked.guidance) > 1 else []:
             pick = rng.choice(other[name].to_numpy(), asked.values // 2)
-            smiles, wanted = made_for(model, name, pick, asked.each, steps=asked.steps, guidance=weight, seed=1)
+            smiles, wanted = made_for(model, name, pick, asked.each, guidance=weight, seed=1, **settings)
             tried[weight] = float(np.abs(answers(judge, smiles, name) - wanted).mean())
             print(name, weight, tried[weight], flush=True)
         weight = min(tried, key=tried.get) if tried else asked.guidance[0]
         begun = time.process_time()
         pick = rng.choice(truth, asked.values)
-        smiles, wanted = made_for(model, name, pick, asked.each, steps=asked.steps, guidance=weight)
+        smiles, wanted = made_for(model, name, pick, asked.each, guidance=weight, **settings)
         error = float(np.abs(answers(judge, smiles, name) - wanted).mean())
         spent = time.process_time() - begun
-        free = [s for s in map(canonical, model.sample(len(wanted), steps=asked.steps, batch=500)) if s]
+        free = [s for s in map(canonical, model.sample(len(wanted), batch=500, **settings)) if s]
         loose = float(np.abs(answers(judge, free, name) - rng.choice(truth, len(free))).mean())
         valid = 100 * len(smiles) / (asked.values * asked.each)
         share = [100 * (e - own) / (shuffled - own) for e in (error, loose)]
@@ -115,8 +114,9 @@ def main() -> None:
         head.split("|"),
         rows,
         f"The maker was trained for {training_time(model.notes)}, the judge for {training_time(judge.notes)} on {TRAIN:,} "
-        f"other molecules. {asked.values} values, {asked.each} molecules each, {asked.steps} calls (twice that with guidance); "
-        f"one seed. Guidance chosen among {', '.join(f'{g:g}' for g in asked.guidance)} on values of molecules outside the test. "
+        f"other molecules. {asked.values} values, {asked.each} molecules each, {asked.steps} calls (twice that with guidance)"
+        f"{f', nucleus {asked.top_p:g}' if asked.top_p else ''}; one seed. "
+        f"Guidance chosen among {', '.join(f'{g:g}' for g in asked.guidance)} on values of molecules outside the test. "
         f"'same model predicts': the maker's own one-call prediction for the {TEST:,} test molecules, which neither has seen.",
     )
 

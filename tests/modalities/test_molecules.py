@@ -245,3 +245,12 @@ def test_nucleus(model):
     for wrong in (0, 1.5, "much", True):
         with pytest.raises(AskError, match="top_p must be a number above 0 and at most 1"):
             model.sample(1, top_p=wrong)
+
+
+def test_a_property_for_each(model):
+    logp = model.modality.properties["logp"]
+    task = model.modality.request(3, {"logp": [1.0, 0.0, 1.0]}, index=torch.arange(3))
+    assert torch.allclose(task.x["logp"][:, 0] * logp["std"] + logp["mean"], torch.tensor([1.0, 0.0, 1.0]), atol=1e-5)
+    assert bool(task.given["logp"].all()) and bool(task.start.held["weight"].all()) and "logp" not in task.start.held
+    with pytest.raises(AskError, match="2 values of logp are given for 3 samples"):
+        model.sample(3, {"logp": [1.0, 0.0]})

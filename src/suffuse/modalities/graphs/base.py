@@ -223,8 +223,8 @@ class NodeEdgeModality(Modality):
         """A task of n graphs.
 
         parts: per sample the given sub-graph (its nodes come first; node class -1 is unknown) or None. open_pairs: per sample
-        (m, 2) pairs of given nodes whose link is asked. asked: property name -> value (None: to be predicted with the graph).
-        width: pad to this many nodes.
+        (m, 2) pairs of given nodes whose link is asked. asked: property name -> value, or one per sample (None: to be predicted
+        with the graph). width: pad to this many nodes.
         """
         if (
             width is None
@@ -262,11 +262,17 @@ class NodeEdgeModality(Modality):
             if name not in self.properties:
                 self.property_value(name, None)
         for name, classes in self.property_classes.items():
-            given = asked.get(name)
-            values = [0.0 if given is None else self.property_value(name, given)] * n
-            x[name] = torch.tensor(values)[:, None].to(torch.int64 if classes else torch.float32)
-            levels[name] = torch.full((n, 1), 0.0 if given is not None else 1.0)
-            if given is None:
+            values = asked.get(name)
+            several = list(values) if isinstance(values, (list, tuple, np.ndarray)) else [values] * n
+            if len(several) != n:
+                raise AskError(
+                    f"{len(several)} values of {name} are given for {n} samples: give one, or one per sample"
+                )
+            known = torch.tensor([[v is not None] for v in several])
+            numbers = [[0.0 if v is None else self.property_value(name, v)] for v in several]
+            x[name] = torch.tensor(numbers).to(torch.int64 if classes else torch.float32)
+            levels[name] = (~known).float()
+            if not known.all():
                 held[name] = torch.full((n, 1), name not in asked)
         given_masks = {f: levels[f] == 0 for f in levels}
         return Task(x, Start(levels, held), given_masks, exists, context, index)
