@@ -6,6 +6,9 @@ python benchmarks/scans.py labels --data ../shared/data          # the shipped x
 python benchmarks/scans.py translate --data ../shared/data --minutes 6 --work runs
 python benchmarks/scans.py kspace --data ../shared/data --minutes 3
 python benchmarks/scans.py large
+python benchmarks/scans.py few --data ../shared/data --minutes 3 --work runs
+python benchmarks/scans.py few-xray --data ../shared/data --minutes 5 --work runs
+python benchmarks/scans.py volumes --data ../shared/data --minutes 9 --work runs --peers peers/bin/python   # after `few`
 """
 
 from __future__ import annotations
@@ -19,10 +22,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scans_few
+import scans_few_xray
 import scans_kspace
 import scans_large
 import scans_translate
+import scans_volumes
 import torch
+from scans_typical import beyond_detail, mahalanobis
 from tables import table
 
 
@@ -173,6 +180,15 @@ def anomaly(data: Path, work: Path, minutes: float, seed: int) -> None:
     ]
     arms += [("anomaly map: noised to 0.4, sampled back", lambda y, p: sampled(y, 0.4, p), 8)]
     arms += [("typicality of the errors at five levels", lambda y, p: typicality(p, list(range(len(levels)))), 10)]
+    usual_x = known.reshape(-1, *x["val"].shape[1:])
+    for t in levels:
+        usual = model.features(train, t)
+        found_at = {p: model.features(d, t) for p, d in batches.items()}
+        arms.append((f"typicality of features at level {t}", lambda y, p, u=usual, f=found_at: mahalanobis(f[p], u), 1))
+    beyond = {p: beyond_detail(profiles[p], x[p], normal, usual_x) for p in parts}
+    for k, t in enumerate(levels):
+        arms.append((f"error at level {t} beyond the picture's detail", lambda y, p, k=k: beyond[p][:, k], 2))
+        arms.append((f"the same, two-sided, level {t}", lambda y, p, k=k: beyond[p][:, k].abs(), 2))
     for name, score, calls in arms:
         begun = time.perf_counter()
         found = {p: auroc(score(x[p], p).numpy(), parts[p][1]) for p in parts}
@@ -230,13 +246,17 @@ def labels(data: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("line", choices=("round-trip", "anomaly", "labels", "translate", "kspace", "large"))
+    parser.add_argument(
+        "line",
+        choices=("round-trip", "anomaly", "labels", "translate", "kspace", "large", "few", "few-xray", "volumes"),
+    )
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--work", type=Path, default=Path("runs"))
     parser.add_argument("--minutes", type=float, default=3.0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--draws", type=int, default=32, help="samples of one answer (translate, kspace)")
     parser.add_argument("--count", type=int, default=60, help="test pictures (kspace)")
+    parser.add_argument("--peers", help="the Python of an environment with MONAI (volumes)")
     parser.add_argument("--model", default="hippocampus", help="of large: a zoo name or folder")
     parser.add_argument("--size", type=int, nargs=3, default=(256, 256, 180), help="of large")
     a = parser.parse_args()
@@ -251,6 +271,12 @@ def main() -> None:
         scans_kspace.run(a.data, a.count, a.draws, a.minutes, a.seed)
     elif a.line == "large":
         scans_large.run(a.model, tuple(a.size), 4, a.seed)
+    elif a.line == "few":
+        scans_few.run(a.data, a.work, a.minutes, a.seed)
+    elif a.line == "few-xray":
+        scans_few_xray.run(a.data, a.work, a.minutes, a.seed)
+    elif a.line == "volumes":
+        scans_volumes.run(a.data, a.work, a.minutes, a.peers, a.seed)
     else:
         anomaly(a.data, a.work, a.minutes, a.seed)
 

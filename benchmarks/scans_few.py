@@ -1,0 +1,233 @@
+"""Line 2 of the scans room: segmentation of the hippocampus from 5 and 10 labelled volumes, with and without a generator."""
+
+from __future__ import annotations
+
+import copy
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scans_augment import augment
+from tables import table
+from torch import Tensor
+
+ARCHIVE = "medical/msd_hippocampus/hippocampus_train_nii.tar.xz"
+POOL, VALIDATION = 200, 20
+"""The first 200 volumes are for training (the last 20 of them, with masks, choose settings); the other 60 are the test."""
+SETTINGS = {"precision": "bf16", "compile": False, "channels_last": False, "batch": 16, "checkpoint_every": 60.0}
+
+
+def labelled(count: int) -> list[int]:
+    """Which volumes carry a mask: spread evenly over the pool, those of 5 among those of 10."""
+    ten = [9, 117, 45, 153, 81, 27, 63, 99, 135, 171]
+    return ten[:count]
+
+
+def everything(data: Path) -> list[Any]:
+    from suffuse.modalities.scans.reading import cases
+
+    return list(cases(data / ARCHIVE))
+
+
+def pretrain(data: Path, work: Path, minutes: float, seed: int) -> Any:
+    """A diffusion model of the 200 scans, 5 of them with masks: mostly generation (line 3 measures it)."""
+    import suffuse
+
+    folder = work / "scans_volumes"
+    if (folder / "config.json").is_file():
+        return suffuse.load(folder)
+    found, with_mask = everything(data)[:POOL], set(labelled(5))
+    source = [c if k in with_mask else replace(c, mask=None) for k, c in enumerate(found)]
+    return suffuse.train(
+        source, "scans", minutes=minutes, seed=seed, output=folder, tasks={"generate": 1.0},
+        read={"grid": [32, 48, 32]}, resume=(folder / "training").is_dir(), **SETTINGS,
+    )  # fmt: skip
+
+
+class Volumes:
+    """Scans on the model's grid. image: (N, 1, *grid) in 0..1; seen: bool; mask: (N, *grid); outside: (N, K) mask voxels that
+    the grid leaves out, counted as missed."""
+
+    def __init__(self, model: Any, found: list[Any]):
+        rows = model.modality.dataset(found)
+        self.image, self.seen, self.mask = rows.image.float(), rows.seen, rows.mask.long()
+        counts = [[int((np.rint(c.mask.values) == k).sum()) for k in (1, 2)] for c in found]
+        here = torch.stack([(self.mask == k).flatten(1).sum(1) for k in (1, 2)], dim=1)
+        self.outside = torch.tensor(counts) - here
+
+    def take(self, rows: list[int] | Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return self.image[rows], self.seen[rows], self.mask[rows]
+
+
+def logits(denoiser: Any, image: Tensor, seen: Tensor, classes: int) -> Tensor:
+    """(B, *grid, K): the mask asked of scans (in model units) in one call, as `model.segment` asks it."""
+    tokens = torch.full((len(image), *image.shape[2:]), classes)
+    levels = {"image": (~seen).float(), "mask": torch.ones(len(image), 1, 1, 1)}
+    return denoiser({"image": torch.where(seen, image, torch.zeros(())), "mask": tokens}, levels, {})["mask"]
+
+
+def loss_of(found: Tensor, mask: Tensor, classes: int) -> Tensor:
+    """Cross-entropy and soft Dice over the batch (Isensee et al. 2021)."""
+    entropy = F.cross_entropy(found.flatten(0, -2), mask.flatten())
+    share, hot = found.softmax(-1)[..., 1:].flatten(0, -2), F.one_hot(mask, classes)[..., 1:].flatten(0, -2).float()
+    return entropy - (2 * (share * hot).sum(0) / (share.sum(0) + hot.sum(0)).clamp(min=1)).mean()
+
+
+def fit(model: Any, real: Any, made: Any, minutes: float, seed: int, rate: float = 2e-3, batch: int = 4) -> int:
+    """Train a model's network as a segmenter on augmented pairs, half of them `made` if given; returns the steps."""
+    classes, denoiser = model.modality.config["mask_classes"], model.denoiser.train()
+    draw = torch.Generator().manual_seed(seed)
+    optimiser = torch.optim.AdamW(denoiser.parameters(), rate, weight_decay=0.01, betas=(0.9, 0.99))
+    begun, steps = time.process_time(), 0
+    while (done := (time.process_time() - begun) / 60 / minutes) < 1:
+        sources = [real] * (batch // 2) + [made or real] * (batch - batch // 2)
+        rows = [[part[int(torch.randint(len(s[0]), (), generator=draw))] for part in s] for s in sources]
+        image, seen, mask = (torch.stack(part) for part in zip(*rows, strict=True))
+        image, seen, mask = augment(image, seen, mask, classes, draw)
+        with torch.autocast("cpu", torch.bfloat16):
+            found = logits(denoiser, model.modality.scale(image), seen, classes)
+        loss = loss_of(found.float(), mask, classes)
+        for group in optimiser.param_groups:
+            group["lr"] = rate * min(1, (steps + 1) / 30) * 0.5 * (1 + np.cos(np.pi * done))
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(denoiser.parameters(), 1.0)
+        optimiser.step()
+        steps += 1
+        if steps % 100 == 0:
+            print(f"  step {steps}, {100 * done:.0f} %, loss {loss.item():.4f}", flush=True)
+    denoiser.eval()
+    return steps
+
+
+@torch.inference_mode()
+def overlaps(model: Any, volumes: Volumes) -> np.ndarray:
+    """(N, 2) Dice of anterior and posterior, mask voxels outside the grid counted as missed."""
+    out, classes = [], model.modality.config["mask_classes"]
+    for rows in torch.arange(len(volumes.image)).split(10):
+        image, seen, mask = volumes.take(rows)
+        found = logits(model.denoiser, model.modality.scale(image), seen, classes).argmax(-1)
+        for k in (1, 2):
+            a, b = (found == k) & seen[:, 0], mask == k
+            total = a.flatten(1).sum(1) + b.flatten(1).sum(1) + volumes.outside[rows, k - 1]
+            out.append(2 * (a & b).flatten(1).sum(1).double() / total.clamp(min=1))
+    return torch.cat([torch.stack(out[k : k + 2], dim=1) for k in range(0, len(out), 2)]).numpy()
+
+
+def generator(base: Any, data: Volumes, found: list[Any], count: int, work: Path, minutes: float, seed: int) -> Any:
+    """The pretrained model trained on, for an image for a mask: `count` masks in warped copies, beside the unlabelled scans."""
+    import suffuse
+    from suffuse.modalities.scans import Case, Volume
+
+    folder = work / f"scans_painter_{count}"
+    if (folder / "config.json").is_file():
+        return suffuse.load(folder)
+    rows, draw, source = labelled(count), torch.Generator().manual_seed(seed), []
+    base_case = found[0].reference
+    for _ in range(200 // count):
+        image, seen, mask = augment(*data.take(rows), 3, draw, colour=False)
+        for one, there, tokens in zip(image[:, 0], seen[:, 0], mask, strict=True):
+            scan = np.where(there.numpy(), one.numpy(), np.nan)
+            limits = {
+                "image": Volume(scan, base_case.affine),
+                "mask": Volume(tokens.numpy().astype(np.uint8), base_case.affine),
+            }
+            source.append(Case({"image": limits["image"]}, limits["mask"]))
+    source += [replace(c, mask=None) for k, c in enumerate(found[:POOL]) if k not in rows]
+    return suffuse.train(
+        source, start_from=base, minutes=minutes, seed=seed, output=folder, tasks={"paint": 0.6, "generate": 0.2, "segment": 0.2},
+        resume=(folder / "training").is_dir(), **SETTINGS | {"learning_rate": 1e-3},
+    )  # fmt: skip
+
+
+def pairs(
+    model: Any, data: Volumes, count: int, n: int, path: Path, steps: int, seed: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """n scans (0..1) drawn for warped copies of the labelled masks."""
+    if not path.is_file():
+        draw, grid = torch.Generator().manual_seed(seed + 1), list(data.image.shape[2:])
+        rows = torch.tensor(labelled(count))[torch.arange(n) % count]
+        mask = torch.cat([augment(*data.take(r), 3, draw)[2] for r in rows.split(20)])
+        task = model.modality.request(n, None, index=torch.arange(n))
+        task.x["mask"], task.start.levels["mask"] = mask, torch.zeros(n, *[1] * len(grid))
+        task.given["mask"] = torch.ones(n, *[1] * len(grid), dtype=torch.bool)
+        image = model.modality.unscale(model.run(task, steps=steps, seed=seed, batch=16, precision="bf16")["image"])
+        np.savez_compressed(path, image=image.half().numpy(), mask=mask.to(torch.uint8).numpy())
+    with np.load(path) as file:
+        image, mask = torch.from_numpy(file["image"]).float(), torch.from_numpy(file["mask"]).long()
+    return image, torch.ones_like(image, dtype=torch.bool), mask
+
+
+def run(data: Path, work: Path, minutes: float, seed: int, counts: tuple[int, ...] = (5, 10), n: int = 200) -> None:
+    """minutes: of each segmenter; the generator is pretrained for 3 and trained on for 1.2 times that."""
+    from scipy.stats import ttest_rel
+
+    from suffuse.model import Model
+
+    found = everything(data)
+    base = pretrain(data, work, 3 * minutes, seed)
+    volumes = Volumes(base, found)
+    parts = {"val": slice(POOL - VALIDATION, POOL), "test": slice(POOL, None)}
+
+    def part(name: str) -> Volumes:
+        some = copy.copy(volumes)
+        some.image, some.seen, some.mask, some.outside = (
+            v[parts[name]] for v in (volumes.image, volumes.seen, volumes.mask, volumes.outside)
+        )
+        return some
+
+    def fresh(start: Any = None) -> Any:
+        torch.manual_seed(seed)
+        model = Model.new(base.modality)
+        if start is not None:
+            model.denoiser.load_state_dict({k: v.float() for k, v in start.denoiser.state_dict().items()})
+        return model
+
+    rows, notes = [], ""
+    for count in counts:
+        real = volumes.take(labelled(count))
+        painter = generator(base, volumes, found, count, work, 1.2 * minutes, seed)
+        made = pairs(painter, volumes, count, n, work / f"scans_pairs_{count}.npz", 8, seed)
+        arms: list[tuple[str, str, Any, Any, float]] = [
+            ("plain", "plain U-Net, strong augmentation", None, None, minutes),
+            ("made", "plus synthetic pairs", None, made, minutes),
+            ("pretrained", "plus diffusion-pretrained network", base, None, minutes),
+            ("both", "pretrained, then trained on the masks, plus synthetic pairs", painter, made, minutes),
+            ("painter", "pretrained, then trained on the masks", painter, None, minutes),
+            ("longer", "plain U-Net, twice as long", None, None, 2 * minutes),
+        ]
+        arms = arms if count == min(counts) else arms[:4]
+        plain: dict[str, np.ndarray] = {}
+        for key, name, start, extra, time_ in arms:
+            path = work / f"scans_few_{count}_{key}_{time_:g}.npz"
+            if not path.is_file():
+                model = fresh(start)
+                steps = fit(model, real, extra, time_, seed)
+                np.savez(path, steps=steps, **{p: overlaps(model, part(p)) for p in parts})
+            with np.load(path) as file:
+                scores = {p: file[p].mean(1) for p in parts}
+                steps = int(file["steps"])
+            plain = plain or scores
+            gain = scores["test"] - plain["test"]
+            p = float(ttest_rel(scores["test"], plain["test"]).pvalue) if key != "plain" else ""
+            rows.append(
+                [count, name, 100 * scores["val"].mean(), 100 * scores["test"].mean(), 100 * gain.mean(), p, steps]
+            )
+            print(rows[-1], flush=True)
+        alone = overlaps(painter, part("test")).mean()
+        rows.append([count, "the generator itself, asked for the mask", "", 100 * alone, "", "", ""])
+    size = sum(p.numel() for p in base.denoiser.parameters())
+    notes = (
+        f"MSD Task04, {POOL} volumes to train with ({VALIDATION} of them choose settings), {len(found) - POOL} test volumes; "
+        "Dice is the mean of anterior and posterior, in points, what the 32 x 48 x 32 grid leaves out counted as missed; gain "
+        f"and p (paired t) against the plain U-Net. Every arm is one network ({size:,} parameters), AdamW, batches of 4, "
+        f"{minutes:g} minutes of process time. Generator: {3 * minutes:g} minutes on the 200 scans and 5 masks, "
+        f"then {1.2 * minutes:g} on the masks' warped copies; {n} pairs of 8 calls, half of every batch. "
+        "One seed, one choice of labelled volumes."
+    )
+    head = ["labels", "arm", "Dice, validation", "Dice, test", "gain", "p", "steps"]
+    table("scans_few", "Scans 2: hippocampus from few labels", head, rows, notes)
