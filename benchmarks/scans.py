@@ -193,6 +193,9 @@ def anomaly(data: Path, work: Path, minutes: float, seed: int) -> None:
         begun = time.perf_counter()
         found = {p: auroc(score(x[p], p).numpy(), parts[p][1]) for p in parts}
         rows.append([name, found["val"], found["test"], calls, time.perf_counter() - begun])
+    noisy = [r for r in rows if "denoising error" in r[0]]
+    plain = max((r for r in noisy if "two-sided" not in r[0]), key=lambda r: r[1])
+    sided, best = max(noisy, key=lambda r: r[1]), max(rows, key=lambda r: r[1])
     table(
         "scans_anomaly",
         "Scans 6: anomalies, trained on normal X-rays only (AUROC, one training seed)",
@@ -201,7 +204,10 @@ def anomaly(data: Path, work: Path, minutes: float, seed: int) -> None:
         f"{len(train)} normal training X-rays of the public copy of PneumoniaMNIST (its training part is altered), "
         f"{minutes:g} minutes of training. Ill pictures should score higher: values under 0.5 say that they, being smoother, "
         "are easier to denoise, hence the two-sided scores, which compare with normal training pictures. The bar is 3 points "
-        "over the denoising baseline; the validation part is 74 % pneumonia, the test part 62 %.",
+        "over the denoising baseline; the validation part is 74 % pneumonia, the test part 62 %. Chosen on validation: "
+        f"{best[0]}, on test {100 * (best[2] - plain[2]):.1f} points over the baseline chosen there ({plain[0]}) and "
+        f"{100 * (best[2] - sided[2]):.1f} over that made two-sided ({sided[0]}). Features: the network's 64 pooled features in "
+        "one call, Mahalanobis distance from normal training pictures (covariance shrunk by .1 towards its diagonal).",
     )
 
 
