@@ -29,7 +29,7 @@ import scans_large
 import scans_translate
 import scans_volumes
 import torch
-from scans_typical import beyond_detail, mahalanobis
+from scans_typical import beyond_detail
 from tables import table
 
 
@@ -96,7 +96,7 @@ def round_trip(data: Path) -> None:
 def anomaly(data: Path, work: Path, minutes: float, seed: int) -> None:
     """Line 6: trained on normal X-rays only, which of the test X-rays are ill?"""
     import suffuse
-    from suffuse.modalities.scans.quality import auroc
+    from suffuse.modalities.scans.quality import auroc, unlikeness
     from suffuse.modalities.scans.verbs import anomaly_scores
 
     source, folder = data / "medical/medmnist/pneumoniamnist.npz", work / f"xray_normal_{seed}"
@@ -184,7 +184,7 @@ def anomaly(data: Path, work: Path, minutes: float, seed: int) -> None:
     for t in levels:
         usual = model.features(train, t)
         found_at = {p: model.features(d, t) for p, d in batches.items()}
-        arms.append((f"typicality of features at level {t}", lambda y, p, u=usual, f=found_at: mahalanobis(f[p], u), 1))
+        arms.append((f"typicality of features at level {t}", lambda y, p, u=usual, f=found_at: unlikeness(f[p], u), 1))
     beyond = {p: beyond_detail(profiles[p], x[p], normal, usual_x) for p in parts}
     for k, t in enumerate(levels):
         arms.append((f"error at level {t} beyond the picture's detail", lambda y, p, k=k: beyond[p][:, k], 2))

@@ -1,19 +1,10 @@
-"""Two further scores of line 6 of the scans room, both fitted to normal X-rays: typicality of the diffusion network's features,
-and denoising errors set against how much detail a picture holds."""
+"""A further score of line 6 of the scans room: denoising errors set against how much detail a picture holds."""
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-
-def mahalanobis(x: Tensor, usual: Tensor, shrink: float = 0.1) -> Tensor:
-    """(n,) squared distance of rows x (n, D) from the Gaussian of `usual` (m, D), its covariance shrunk towards its diagonal."""
-    mean, std = usual.mean(0), usual.std(0) + 1e-6
-    x, usual = (x - mean) / std, (usual - mean) / std
-    covariance = (1 - shrink) * torch.cov(usual.T) + shrink * torch.eye(usual.shape[1])
-    return torch.einsum("ni,ij,nj->n", x, torch.linalg.inv(covariance), x)
 
 
 def detail(x: Tensor, scales: int = 3) -> Tensor:

@@ -13,7 +13,7 @@ from suffuse.errors import AskError, DataError  # noqa: E402
 from suffuse.metrics.frechet import frechet  # noqa: E402
 from suffuse.modalities.scans import Case, Scans, Volume  # noqa: E402
 from suffuse.modalities.scans.nifti import read_nifti, write_nifti  # noqa: E402
-from suffuse.modalities.scans.quality import auroc, balanced_accuracy, dice  # noqa: E402
+from suffuse.modalities.scans.quality import auroc, balanced_accuracy, dice, unlikeness  # noqa: E402
 from suffuse.model import Model  # noqa: E402
 
 AFFINE = np.array([[-1.0, 0, 0, 30], [0, 1.5, 0, -20], [0, 0, 2, 5], [0, 0, 0, 1]])
@@ -161,17 +161,21 @@ def test_pictures_2d_with_labels(tmp_path):
         Scans.read(tmp_path / "x.npz", classes="one")
 
 
-def test_typicality_is_two_sided(tmp_path):
+def test_typicality_tells_unusual_scans_and_is_a_mahalanobis_distance(tmp_path):
     rng = np.random.default_rng(0)
     usual = rng.integers(60, 190, (24, 12, 12)).astype(np.uint8)
     np.savez(tmp_path / "x.npz", train_images=usual)
     modality, data = Scans.read(tmp_path / "x.npz", width=8)
-    model = Model.new(modality)  # untrained, it answers alpha x: the error grows with the contrast of the picture
-    smooth, rough = np.full((2, 12, 12), 120, np.uint8), rng.choice([0, 255], (2, 12, 12)).astype(np.uint8)
-    score = model.typicality(np.concatenate([smooth, rough, usual[:6]]), data)
-    assert score.shape == (10,) and score[:4].min() > 2 * score[4:].max()
+    torch.manual_seed(0)
+    model = Model.new(modality)
+    rough = rng.choice([0, 255], (2, 12, 12)).astype(np.uint8)
+    score = model.typicality(np.concatenate([rough, usual[:6]]), data)
+    assert score.shape == (8,) and score[:2].min() > 2 * score[2:].max()
     with pytest.raises(AskError, match="at least 20"):
         model.typicality(usual, usual[:5])
+    x, usual = torch.randn(5, 3, dtype=torch.float64), torch.randn(50, 3, dtype=torch.float64) * 4 + 1
+    gap, inverse = x - usual.mean(0), torch.linalg.inv(torch.cov(usual.T))
+    assert torch.allclose(unlikeness(x, usual, 0.0), (gap @ inverse * gap).sum(1), rtol=1e-4)
 
 
 def test_masks_of_another_grid_are_refused_while_reading(folder, tmp_path):

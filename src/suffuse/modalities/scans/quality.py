@@ -36,6 +36,14 @@ def auroc(score: np.ndarray, positive: np.ndarray) -> float:
     return float((ranks[positive].sum() - n * (n + 1) / 2) / (n * (len(score) - n)))
 
 
+def unlikeness(x: Tensor, usual: Tensor, shrink: float = 0.1) -> Tensor:
+    """(n,) squared Mahalanobis distance of rows x (n, D) from rows `usual` (m, D), their correlations shrunk by `shrink`."""
+    mean, std = usual.mean(0), usual.std(0) + 1e-6
+    x, usual = (x - mean) / std, (usual - mean) / std
+    covariance = (1 - shrink) * torch.cov(usual.T) + shrink * torch.eye(usual.shape[1])
+    return torch.einsum("ni,ij,nj->n", x, torch.linalg.inv(covariance), x)
+
+
 def pca_features(real: Tensor, count: int = 32) -> tuple[Tensor, Tensor]:
     """Mean (D,) and the first `count` principal directions (D, count) of flattened scans (n, D)."""
     mean = real.mean(0)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
+from suffuse.diffusion.state import Batch
 from suffuse.errors import AskError
 from suffuse.modalities.contract import is_dataset
+from suffuse.modalities.scans.quality import unlikeness
 from suffuse.modalities.scans.volume import Case, Volume
 
 
@@ -95,59 +96,36 @@ def anomaly_scores(model: Any, task: Any, level: float, repeats: int, steps: int
     return total / repeats
 
 
-PROFILE = (0.1, 0.2, 0.35, 0.5, 0.7)
-"""Noise levels at which `error_profile` looks."""
+class _ImageAlone:
+    """A data set of which only the image is shown."""
+
+    def __init__(self, data: Any):
+        self.data, self.modality = data, data.modality
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def batch(self, indices: torch.Tensor) -> Batch:
+        full = self.data.batch(indices)
+        hidden = {n: torch.zeros_like(v, dtype=torch.bool) for n, v in full.x.items() if n != "image"}
+        return Batch(full.x, {**full.observed, **hidden}, index=full.index)
 
 
-def error_profile(
-    model: Any, data: Any, repeats: int = 2, seed: int = 0, levels: Sequence[float] = PROFILE
-) -> torch.Tensor:
-    """(n, levels) logarithm of the mean squared error with which a model takes noise from scans, one call a level and repeat.
+def typicality(model: Any, scans: Any, normal: Any, *, level: float = 0.1) -> torch.Tensor:
+    """(n,) how unlike normal scans each scan looks to the network: the Mahalanobis distance of its pooled features at a noise
+    level from theirs (Lee et al. 2018), one call a scan.
 
-    data: anything the modality reads, or a data set."""
-    from suffuse.diffusion.random import Random
-
-    data = data if is_dataset(data) else model.modality.dataset(data)
-    out = []
-    for rows in torch.arange(len(data)).split(64):
-        batch = data.batch(rows)
-        x, seen = (
-            batch.x["image"],
-            batch.observed.get("image", torch.ones((), dtype=torch.bool)).expand(batch.x["image"].shape),
-        )
-        unit = (len(rows), *[1] * (x.ndim - 1))
-        fields = model.joint.null(
-            batch.x, {n: torch.ones_like(v, dtype=torch.bool) for n, v in batch.x.items() if n != "image"}
-        )
-        errors = []
-        for k, level in enumerate(levels):
-            at = {n: torch.ones(len(rows), *[1] * (v.ndim - 1)) for n, v in fields.items()} | {
-                "image": torch.full(unit, float(level))
-            }
-            total = torch.zeros(len(rows))
-            for r in range(repeats):
-                noise = Random(seed).normal(x.shape[1:], rows, k * repeats + r, "profile")
-                noisy = torch.where(seen, model.joint["image"].corrupt(x, noise, at["image"]), torch.zeros(()))
-                with torch.inference_mode():
-                    clean = model.denoiser({**fields, "image": noisy}, at, {})["image"]
-                total += torch.where(seen, (clean - x) ** 2, torch.zeros(())).flatten(1).sum(1) / seen.flatten(1).sum(1)
-            errors.append((total / repeats).log())
-        out.append(torch.stack(errors, dim=1))
-    return torch.cat(out)
-
-
-def typicality(model: Any, scans: Any, normal: Any, *, repeats: int = 2, seed: int = 0) -> torch.Tensor:
-    """(n,) how unlike normal scans each scan is denoised: the Mahalanobis distance of its error profile from theirs.
-
-    Errors count whether they are larger or smaller (Nalisnick et al. 2019): a smooth, ill picture is easy to denoise, and an
-    error alone would call it healthy. normal: scans known to be normal, at least 20. A score is no diagnosis.
+    An ill picture that is smoother than normal ones is easy to denoise, and an error alone would call it healthy; a distance
+    counts either way (`benchmarks/results/scans_anomaly.md`). normal: scans known to be normal, at least 20. A score is no
+    diagnosis.
     """
-    usual = error_profile(model, normal, repeats, seed)
-    if len(usual) < 20:
-        raise AskError(f"{len(usual)} normal scans; at least 20 are needed to know what is usual.")
-    gap = error_profile(model, scans, repeats, seed) - usual.mean(0)
-    inverse = torch.linalg.inv(torch.cov(usual.T) + 1e-4 * torch.eye(usual.shape[1]))
-    return torch.einsum("ni,ij,nj->n", gap, inverse, gap)
+    found = []
+    for one in (normal, scans):
+        data = one if is_dataset(one) else model.modality.dataset(one)
+        found.append(model.features(_ImageAlone(data), level))
+        if len(found[0]) < 20:
+            raise AskError(f"{len(found[0])} normal scans; at least 20 are needed to know what is usual.")
+    return unlikeness(found[1], found[0])
 
 
 def anomaly(model: Any, scan: Any, level: float = 0.4, *, repeats: int = 4, steps: int = 4, seed: int = 0) -> Case:
