@@ -54,11 +54,12 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5, help="of each score of generated windows")
     parser.add_argument("--batch", type=int, help="windows a training step, where it is not the claim's own")
     parser.add_argument("--only", help="one data set of a claim that has several")
+    parser.add_argument("--validation", action="store_true", help="ett: score the months between training and test")
     parser.add_argument(
         "--arms",
         nargs="+",
         default=["attention"],
-        help="of ett: attention, rnn or both, with +apart, +instance",
+        help="of ett: attention, rnn or both, with +apart, +instance, +dropout",
     )
     parser.add_argument("--twin", action="store_true", help="beside the point-plus-Gaussian twin of the same network")
     parser.add_argument("--peers", help="a Python that has PyPOTS 1.5 (see series_peers.py)")

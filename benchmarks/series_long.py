@@ -89,7 +89,8 @@ def run_ett(args) -> None:
     rows = []
     for horizon in [int(args.only)] if args.only else (24, 96, 720):
         size = PAST + horizon
-        starts = np.arange(TEST[0] - PAST, TEST[1] - size + 1, 24)
+        first, last = (TRAIN, TEST[0]) if args.validation else TEST
+        starts = np.arange(first - PAST, last - size + 1, 24)
         starts = starts[np.linspace(0, len(starts) - 1, min(args.windows, len(starts))).round().astype(int)]
         records = [Record("", clock[s : s + size], values[s : s + size].T) for s in starts]
         future = np.repeat(np.arange(size)[None] >= PAST, values.shape[1], 0)
@@ -108,6 +109,7 @@ def run_ett(args) -> None:
             read = {"window": size, "horizon": horizon, "season": [24, 168], "patch": 24 if horizon > 24 else 12}
             mixing, *traits = arm.split("+")
             read |= {"dim": 64, "mixing": mixing, "floor": False, "instance": "instance" in traits}
+            read["dropout"] = 0.2 if "dropout" in traits else 0.0
             frame, asked, hidden = table[:TRAIN], records, future
             if "apart" in traits:  # every channel a series of its own, as PatchTST has it
                 frame = frame.melt("ds", var_name="unique_id", value_name="y")
@@ -121,10 +123,10 @@ def run_ett(args) -> None:
             more = {"calls": args.calls[0], "seconds": spent, "steps": model.notes.get("steps"), "trained s": seconds}
             rows.append(scored(horizon, f"suffuse, {arm}", guess, truth, **more))
     text = (
-        f"ETTh1, 7 channels, {PAST} hours given; the first {TRAIN:,} hours train, hours {TEST[0]:,} to {TEST[1]:,} test, at most "
+        f"ETTh1, 7 channels, {PAST} hours given; the first {TRAIN:,} hours train, hours {first:,} to {last:,} test, at most "
         f"{args.windows} windows a horizon, 24 hours or a multiple apart. Every network trains {args.minutes:g} minutes of "
         f"process time (seed {args.seed}). {args.n} samples. Apart: every channel a series of its own (PatchTST too); instance: "
-        "known values shown by their mean and deviation. CRPS: 19 levels over the sum of |truth|, original units, all channels "
-        "together. Published for other protocols (bracketed): PatchTST .190 / .328 / .397, CSDI - / .437 / .528."
+        "known values shown by their mean and deviation; dropout: .2 of what the encoder takes in and hands "
+        "on. CRPS: 19 levels over the sum of |truth|, original units, all channels together. Published for other protocols (bracketed): PatchTST .190 / .328 / .397, CSDI - / .437 / .528."
     )
     write(args, "ett", "ETTh1, 24, 96 and 720 hours ahead (line 7)", text, rows)

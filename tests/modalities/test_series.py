@@ -366,6 +366,38 @@ def test_the_grid_begins_where_a_shared_level_is_decided():
     assert 8 < ratio[1] < 40 and abs(ratio[-2] - 0.02) < 1e-6
 
 
+def test_the_grid_ends_below_the_finest_moves():
+    """A walk over a wide range: ending at the usual level would smooth its steps; a series of noise keeps the usual grid."""
+    rng = np.random.default_rng(0)
+    walk = np.cumsum(rng.normal(size=4000))
+    ends = []
+    for y in (walk, rng.normal(size=4000)):
+        frame = pd.DataFrame({"ds": np.arange(4000), "y": y})
+        room, _ = Series.read(frame, window=24, horizon=6)
+        clock = room.path(8, "series").grid
+        ends.append(float(torch.tan(clock[-2] ** room.config["warp"] * torch.pi / 2)))
+    assert room.config["finest"] == 1
+    assert abs(ends[0] - np.diff(walk).std() / walk.std() / 10) < 1e-6
+    assert abs(ends[1] - 0.02) < 1e-6
+
+
+def test_dropout_acts_in_training_alone():
+    torch.manual_seed(0)
+    net = SeriesNetwork(1, named=False, dim=16, heads=2, dropout=0.5)
+    with torch.no_grad():
+        for p in net.parameters():
+            p.add_(0.1 * torch.randn_like(p))
+    asked = (
+        {"series": torch.ones(1, 1, 9)},
+        {"series": torch.full((1, 1, 9), 0.5)},
+        {"times": torch.arange(9.0)[None]},
+    )
+    trained = [net.train()(*asked)["series"] for _ in range(2)]
+    still = [net.eval()(*asked)["series"] for _ in range(2)]
+    assert not torch.allclose(*trained)
+    torch.testing.assert_close(*still)
+
+
 def test_conformal_factors_of_too_narrow_a_gaussian():
     """Draws of half the right width need a factor of 2 at every level."""
     rng = np.random.default_rng(0)

@@ -146,7 +146,8 @@ class AxialTransformer(nn.Module):
     given, noisy, outputs: numbers of features and answers a token; longest: the longest span of times, in the unit of
     `times`; node_bias: (N, N) similarity of nodes (an adjacency, or minus distances), scaled per head by learnt weights;
     memory: a GRU over the times of each node, in both directions, reads the known features first (as the recurrent
-    condition of TimeGrad, Rasul et al. 2021); encoder_layers=0 leaves it alone.
+    condition of TimeGrad, Rasul et al. 2021); encoder_layers=0 leaves it alone. dropout: the share of what the encoder takes in
+    and hands on that training leaves out, against learning few series by heart.
     """
 
     def __init__(
@@ -164,9 +165,10 @@ class AxialTransformer(nn.Module):
         memory: bool = False,
         longest: float = 256.0,
         node_bias: Tensor | None = None,
+        dropout: float = 0.0,
     ):
         super().__init__()
-        self.share, self.nodes, self.heads = share, nodes, heads
+        self.share, self.nodes, self.heads, self.dropout = share, nodes, heads, dropout
         self.given, self.noisy = nn.Linear(given, dim), nn.Linear(noisy, dim)
         self.memory = nn.GRU(dim, dim // 2, batch_first=True, bidirectional=True) if memory else None
         self.recall = nn.Linear(dim // 2 * 2, dim, bias=False) if memory else None
@@ -200,13 +202,13 @@ class AxialTransformer(nn.Module):
     def encode(self, features: Tensor, times: Tensor, exists: Tensor | None = None) -> Encoded:
         """features (Q, N, T, given), times (Q, T), exists (Q, N or 1, T) bool or None."""
         places = self.places(times, exists, features.shape[1])
-        h = self.given(features)
+        h = F.dropout(self.given(features), self.dropout, self.training)
         if self.memory is not None:
             h = h + self.recall(self.memory(h.flatten(0, 1))[0]).view(h.shape)
         h = h[:, None]
         for layer in self.encoder:
             h = layer(h, places)
-        h = self.encoder_norm(h[:, 0])
+        h = F.dropout(self.encoder_norm(h[:, 0]), self.dropout, self.training)
         if not self.share:
             return Encoded(h, [], [], places)
         along = [time_maps(m, h, places) for m in self.time_maps]

@@ -53,7 +53,7 @@ class Series(Modality):
         season in steps (one or several); transform none, log or log1p; noise white, ou or rbf with noise_scale in steps;
         floor False lets series that were never negative become so;
         adjacency or positions (an array, or a CSV without header); std, warp of the process; dim, heads, encoder_layers,
-        layers, share, use_baseline, profile, patch, mixing, instance of the network."""
+        layers, share, use_baseline, profile, patch, mixing, instance, dropout of the network."""
         columns = {k: options.pop(k) for k in READ_OPTIONS if k in options}
         panel = reading.read_panel(source, **columns)
         config = learn_config(panel, columns, options)
@@ -96,6 +96,7 @@ class Series(Modality):
             patch=c.get("patch", 1),
             mixing=c.get("mixing", "attention"),
             instance=c.get("instance", False),
+            dropout=c.get("dropout", 0.0),
             longest=float(c["window"]),
             **sizes,
         )
@@ -106,12 +107,14 @@ class Series(Modality):
     def path(self, steps: int, grid: Any) -> Any:
         """Grid "series" (the default) spreads steps over noise-to-signal ratios from 40 to .02. What many entries share (the
         level of a window, a common error) stands out of noise far above that of a single entry, so it is decided early, and
-        a grid that begins at a ratio of 2 or 3 would lose its spread."""
+        a grid that begins at a ratio of 2 or 3 would lose its spread. Where series move by less than that from one time to
+        the next (prices), it goes on to a tenth of their finest moves: what is under the last level comes out smoothed."""
         from suffuse.diffusion.path import Clock
 
-        return Clock(
-            steps, series_grid(steps, self.config["warp"]) if isinstance(grid, str) and grid == "series" else grid
-        )
+        if isinstance(grid, str) and grid == "series":
+            low = min(max(self.config.get("finest", 1.0) / 10, 0.001), 0.02)
+            grid = series_grid(steps, self.config["warp"], low=low)
+        return Clock(steps, grid)
 
     # -- training -----------------------------------------------------------------------------------------------
     @property
@@ -208,20 +211,10 @@ def series_grid(steps: int, warp: float, high: float = 40.0, low: float = 0.02, 
 
 def learn_config(panel: Panel, columns: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
     """Everything the modality keeps, as plain JSON values. Raises DataError on an option that does not fit."""
-    known = {
-        "window",
-        "horizon",
-        "season",
-        "transform",
-        "noise",
-        "noise_scale",
-        "adjacency",
-        "positions",
-        "std",
-        "warp",
-        "dim",
-    }
-    known |= {"heads", "encoder_layers", "layers", "share", "use_baseline", "floor", "profile", "patch", "mixing", "instance"}
+    known = set(
+        "window horizon season transform noise noise_scale adjacency positions std warp dim heads encoder_layers layers share "
+        "use_baseline floor profile patch mixing instance dropout".split()
+    )
     for name in options:
         if name not in known:
             raise DataError(
@@ -270,6 +263,7 @@ def learn_config(panel: Panel, columns: dict[str, Any], options: dict[str, Any])
         "seasons": seasons,
         "transform": transform,
         "scaling": scaling.learn(panel, transform, window),
+        "finest": scaling.finest(panel, transform),
         "floors": scaling.floors(panel) if options.get("floor", True) else [None] * len(panel.nodes),
         "noise": noise,
         "noise_scale": float(options.get("noise_scale", max(2.0, window / 12))),
@@ -284,6 +278,7 @@ def learn_config(panel: Panel, columns: dict[str, Any], options: dict[str, Any])
         "use_baseline": bool(options.get("use_baseline", True)),
         "profile": bool(options.get("profile", True)),
         "instance": bool(options.get("instance", False)),
+        "dropout": _share("dropout", options.get("dropout", 0.0)),
         "patch": _steps("patch", options.get("patch"), 1, window),
         "mixing": options.get("mixing", "attention"),
     }
@@ -296,6 +291,12 @@ def _seasons(value: Any) -> list[int]:
     if not all(isinstance(v, (int, np.integer)) and v > 1 for v in values):
         raise DataError(f"season is {value!r}; it must be a whole number of steps above 1, or several")
     return [int(v) for v in values]
+
+
+def _share(name: str, value: Any) -> float:
+    if not 0 <= float(value) < 1:
+        raise DataError(f"{name} is {value!r}; it must be at least 0 and under 1")
+    return float(value)
 
 
 def _steps(name: str, value: Any, default: int, most: int) -> int:

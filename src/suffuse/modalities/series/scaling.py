@@ -42,6 +42,19 @@ def floors(panel: Panel) -> list[float | None]:
     return [0.0 if low >= 0 else None for low in lows]
 
 
+def finest(panel: Panel, transform: str) -> float:
+    """The smallest deviation, over nodes, of the change from one time to the next, in units of the node's own deviation; 1
+    where nothing moves."""
+    ratios = [1.0]
+    for k in range(len(panel.nodes)):
+        values = [forward(r.values[k], transform) for r in panel.records]
+        moves = np.concatenate([np.diff(v) for v in values])
+        moves, spread = moves[np.isfinite(moves)], moments(np.concatenate(values))[1]
+        if moves.size > 1 and moves.std() > 0:
+            ratios.append(float(moves.std() / spread))
+    return min(ratios)
+
+
 def original(scaled: np.ndarray, centre: np.ndarray, scale: np.ndarray, config: dict[str, Any]) -> np.ndarray:
     """Scaled values (..., N, T) in the units of the data, not below the floors; centre, scale (..., N, 1)."""
     values = backward(scaled.astype(np.float64) * scale + centre, config["transform"])
