@@ -109,7 +109,7 @@ def run_ett(args) -> None:
             read = {"window": size, "horizon": horizon, "season": [24, 168], "patch": 24 if horizon > 24 else 12}
             mixing, *traits = arm.split("+")
             read |= {"dim": 64, "mixing": mixing, "floor": False, "instance": "instance" in traits}
-            read["dropout"] = 0.2 if "dropout" in traits else 0.0
+            read |= {"dropout": 0.2 if "dropout" in traits else 0.0, "ahead": "ahead" in traits}
             frame, asked, hidden = table[:TRAIN], records, future
             if "apart" in traits:  # every channel a series of its own, as PatchTST has it
                 frame = frame.melt("ds", var_name="unique_id", value_name="y")
@@ -126,7 +126,8 @@ def run_ett(args) -> None:
         f"ETTh1, 7 channels, {PAST} hours given; the first {TRAIN:,} hours train, hours {first:,} to {last:,} test, at most "
         f"{args.windows} windows a horizon, 24 hours or a multiple apart. Every network trains {args.minutes:g} minutes of "
         f"process time (seed {args.seed}). {args.n} samples. Apart: every channel a series of its own (PatchTST too); instance: "
-        "known values shown by their mean and deviation; dropout: .2 of what the encoder takes in and hands "
-        "on. CRPS: 19 levels over the sum of |truth|, original units, all channels together. Published for other protocols (bracketed): PatchTST .190 / .328 / .397, CSDI - / .437 / .528."
+        "known values shown by their mean and deviation; ahead: starts from a linear forecast fitted in closed form; dropout: "
+        ".2 of what the encoder takes in and hands on. CRPS: 19 levels over the sum of |truth|, original units, all channels "
+        "together. Published for other protocols (bracketed): PatchTST .190 / .328 / .397, CSDI - / .437 / .528."
     )
     write(args, "ett", "ETTh1, 24, 96 and 720 hours ahead (line 7)", text, rows)

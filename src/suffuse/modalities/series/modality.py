@@ -17,7 +17,7 @@ from suffuse.diffusion.random import Random
 from suffuse.diffusion.state import Batch, Start, Task
 from suffuse.errors import AskError, DataError
 from suffuse.modalities.contract import Modality
-from suffuse.modalities.series import frames, reading, scaling, tasks, verbs
+from suffuse.modalities.series import frames, linear, reading, scaling, tasks, verbs
 from suffuse.modalities.series.panel import Panel, median_step
 from suffuse.modalities.series.windows import Windows, collate, scale_record
 
@@ -30,6 +30,7 @@ class Series(Modality):
     """Field `series` (B, N, T): N nodes at T real times, scaled per series; context: times, calendar, covariates."""
 
     name: ClassVar[str] = "series"
+    line: Tensor | None = None
     summary: ClassVar[str] = "time series: long or wide frames, CSV, Parquet, arrays; impute, forecast, at any time"
     extra: ClassVar[str] = "series"
     main: ClassVar[str] = "series"
@@ -53,11 +54,18 @@ class Series(Modality):
         season in steps (one or several); transform none, log or log1p; noise white, ou or rbf with noise_scale in steps;
         floor False lets series that were never negative become so;
         adjacency or positions (an array, or a CSV without header); std, warp of the process; dim, heads, encoder_layers,
-        layers, share, use_baseline, profile, patch, mixing, instance, dropout of the network."""
+        layers, share, use_baseline, profile, patch, mixing, instance, dropout of the network; ahead starts
+        forecasts from a linear one, fitted to the pasts of whole windows."""
         columns = {k: options.pop(k) for k in READ_OPTIONS if k in options}
         panel = reading.read_panel(source, **columns)
         config = learn_config(panel, columns, options)
-        return cls(**config), Windows(panel, config)
+        windows, past = Windows(panel, config), config["window"] - config["horizon"]
+        found = linear.fit(windows.records, past, config["horizon"]) if config["ahead"] else None
+        if config["ahead"] and found is None:
+            raise DataError("option 'ahead' needs at least 20 regular stretches of a window's length to fit a line on")
+        room = cls(**config)
+        room.line = found
+        return room, windows
 
     def dataset(self, source: Any, **options: Any) -> Windows:
         return Windows(self.panel(source), self.config | {k: v for k, v in options.items() if k in ("window",)})
@@ -97,9 +105,17 @@ class Series(Modality):
             mixing=c.get("mixing", "attention"),
             instance=c.get("instance", False),
             dropout=c.get("dropout", 0.0),
+            line=self._line(),
             longest=float(c["window"]),
             **sizes,
         )
+
+    def _line(self) -> Tensor | None:
+        """The weights just fitted, or room for those that a saved model holds."""
+        c = self.config
+        if not c.get("ahead", False):
+            return None
+        return torch.zeros(c["horizon"], c["window"] - c["horizon"]) if self.line is None else self.line
 
     def parametrisation(self) -> dict[str, str]:
         return {"series": "x0"}
@@ -213,7 +229,7 @@ def learn_config(panel: Panel, columns: dict[str, Any], options: dict[str, Any])
     """Everything the modality keeps, as plain JSON values. Raises DataError on an option that does not fit."""
     known = set(
         "window horizon season transform noise noise_scale adjacency positions std warp dim heads encoder_layers layers share "
-        "use_baseline floor profile patch mixing instance dropout".split()
+        "use_baseline floor profile patch mixing instance dropout ahead".split()
     )
     for name in options:
         if name not in known:
@@ -278,6 +294,7 @@ def learn_config(panel: Panel, columns: dict[str, Any], options: dict[str, Any])
         "use_baseline": bool(options.get("use_baseline", True)),
         "profile": bool(options.get("profile", True)),
         "instance": bool(options.get("instance", False)),
+        "ahead": bool(options.get("ahead", False)),
         "dropout": _share("dropout", options.get("dropout", 0.0)),
         "patch": _steps("patch", options.get("patch"), 1, window),
         "mixing": options.get("mixing", "attention"),

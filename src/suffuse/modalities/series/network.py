@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from suffuse.modalities.series.baseline import Baseline, baseline, mean_and_spread
+from suffuse.modalities.series.linear import ahead
 from suffuse.networks.axial import AxialTransformer, Encoded
 
 CANDIDATES = 4
@@ -19,7 +20,8 @@ class SeriesNetwork(nn.Module):
     """network(x, levels, context, targets) -> {"series": (B, N, T)}, an x0 prediction in units of `std`.
 
     The prediction is a learnt blend of cheap baselines (linear interpolation, the same lifted by the mean over nodes, the
-    seasonal values, the mean over nodes, zero; with `profile` also the node's own mean and its seasonal means), computed
+    seasonal values, the mean over nodes, zero; with `profile` also the node's own mean and its seasonal means; with `line`,
+    the weights (horizon, past) of a linear forecast, also that), computed
     from entries at level 0 alone, plus what the axial transformer says is left. What is left has its own deviation s, learnt
     from the gap to the known entries and their size, and its own EDM preconditioning (Karras et al. 2022, table 1, with
     sigma_data = s): the noisy value enters as (x - alpha b) / sqrt(alpha^2 s^2 + sigma^2), so an easy entry is not drowned
@@ -53,21 +55,28 @@ class SeriesNetwork(nn.Module):
         patch: int = 1,
         mixing: str = "attention",
         instance: bool = False,
+        line: Tensor | None = None,
         **sizes,
     ):
         super().__init__()
         self.std, self.seasons, self.use_baseline, self.patch = std, tuple(seasons), use_baseline, patch
         self.profile, self.instance = profile, instance
         self.node = nn.Parameter(torch.randn(nodes, NODE_FEATURES) * 0.3) if named and nodes > 1 else None
+        self.register_buffer("line", line)
         many = len(self.seasons)
         extra = NODE_FEATURES if self.node is not None else 0
         means = 1 + many if profile else 0
-        options = CANDIDATES + many + means
-        self.blend = nn.Sequential(nn.Linear(9 + many + 2 * profile + extra, 24), nn.SiLU(), nn.Linear(24, options + 1))
+        far = line is not None
+        options = CANDIDATES + many + means + far
+        self.blend = nn.Sequential(
+            nn.Linear(9 + many + 2 * profile + far + extra, 24), nn.SiLU(), nn.Linear(24, options + 1)
+        )
         with torch.no_grad():
             self.blend[2].weight.mul_(0.1)
-            self.blend[2].bias.copy_(torch.tensor([2.0, 0.0, -1.0, 0.0, *[0.0] * (many + means), math.log(0.5)]))
-        given = 18 + 2 * many + means + profile + calendar + known + static + extra
+            self.blend[2].bias.copy_(
+                torch.tensor([2.0, 0.0, -1.0, 0.0, *[0.0] * (many + means), *[4.0] * far, math.log(0.5)])
+            )
+        given = 18 + 2 * many + means + profile + 2 * far + calendar + known + static + extra
         if mixing == "rnn":
             sizes["encoder_layers"] = 0
         given += patch > 1
@@ -152,8 +161,11 @@ class SeriesNetwork(nn.Module):
         moments = []
         if self.profile:
             moments = [torch.stack([torch.asinh(base.own), torch.log(base.spread + 0.01)], -1)]
+        line = None if self.line is None else ahead(base.linear, known, times, self.line)
+        if line is not None:
+            flags = torch.cat([flags, line[1][..., None].to(given.dtype)], -1)
         answer = self.blend(torch.cat([gaps, flags, local, *moments, *node], -1))
-        blend, scale = self._blend(answer, base, given, known)
+        blend, scale = self._blend(answer, base, given, known, line)
         own = torch.stack([base.linear, base.mean, base.lifted, given, known.to(given.dtype), blend], -1)
         features = [
             own,
@@ -165,6 +177,7 @@ class SeriesNetwork(nn.Module):
             self._near(gaps),
             *moments,
             *([base.profile] if self.profile else []),
+            *([] if line is None else [line[0][..., None]]),
             *node,
             *self._extras(context, given),
         ]
@@ -184,7 +197,9 @@ class SeriesNetwork(nn.Module):
             exists = folded(exists[..., None], size).any(-1)
         return self.body.encode(folded(features, size), middle, exists)
 
-    def _blend(self, answer: Tensor, base: Baseline, given: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+    def _blend(
+        self, answer: Tensor, base: Baseline, given: Tensor, known: Tensor, line: tuple[Tensor, Tensor] | None
+    ) -> tuple[Tensor, Tensor]:
         if not self.use_baseline:
             return torch.where(known, given, torch.zeros_like(given)), torch.ones_like(given)
         near = base.has_left | base.has_right
@@ -192,11 +207,15 @@ class SeriesNetwork(nn.Module):
         there = torch.cat([there, base.has_season], -1)
         if self.profile:
             there = torch.cat([there, base.has_own[..., None], base.has_profile], -1)
+        if line is not None:
+            there = torch.cat([there, line[1][..., None]], -1)
         weight = answer[..., :-1].masked_fill(~there, -1e4).softmax(-1)
         options = torch.stack([base.linear, base.lifted, base.mean, torch.zeros_like(given)], -1)
         options = torch.cat([options, base.seasonal], -1)
         if self.profile:
             options = torch.cat([options, base.own[..., None], base.profile], -1)
+        if line is not None:
+            options = torch.cat([options, line[0][..., None]], -1)
         blend = torch.where(known, given, (weight * options).sum(-1))
         return blend, torch.exp(answer[..., -1].clamp(-4, 0.7))
 
