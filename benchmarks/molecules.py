@@ -46,8 +46,10 @@ def fcd(made: Sequence[str], real: Sequence[str]) -> float:
     """Frechet ChemNet Distance of two lists of SMILES (Preuer et al. 2018), by fcd-torch's network.
 
     Its scipy sqrtm returns complex numbers where the product of covariances is singular: here the trace of the root comes from
-    eigenvalues.
+    eigenvalues. NaN for fewer than two molecules.
     """
+    if min(len(made), len(real)) < 2:
+        return float("nan")
     (m1, c1), (m2, c2) = moments(tuple(made)), moments(tuple(real))
     values, vectors = np.linalg.eigh(c1)
     root = (vectors * np.sqrt(values.clip(min=0))) @ vectors.T

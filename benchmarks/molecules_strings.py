@@ -147,7 +147,7 @@ def figures(smiles: list[str | None], train: set[str], real: list[str]) -> list[
     """valid %, unique %, novel % and FCD of generated molecules."""
     good = [s for s in smiles if s]
     distinct = set(good)
-    novel = 100 * float(np.mean([s not in train for s in distinct]))
+    novel = 100 * sum(s not in train for s in distinct) / max(len(distinct), 1)
     return [100 * len(good) / len(smiles), 100 * len(distinct) / max(len(good), 1), novel, fcd(good, real)]
 
 
@@ -156,9 +156,14 @@ def drug_like(smiles: list[str | None]) -> list[float]:
     from rdkit import Chem
 
     good = [s for s in smiles if s]
-    found = np.array([figures_of(Chem.MolFromSmiles(s)) for s in good])
+    found = np.array([figures_of(Chem.MolFromSmiles(s)) for s in good]).reshape(-1, 2)
     share = ((found[:, 0] > 0.8) & (found[:, 1] < 3)).sum() / len(smiles)
-    return [100 * len(good) / len(smiles), 100 * len(set(good)) / len(good), 100 * share, *found.mean(0).tolist()]
+    return [
+        100 * len(good) / len(smiles),
+        100 * len(set(good)) / max(len(good), 1),
+        100 * share,
+        *found.mean(0).tolist(),
+    ]
 
 
 def drawn(model: suffuse.Model, count: int, seed: int, label: str | None = None, **settings: Any) -> list[str]:

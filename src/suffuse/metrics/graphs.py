@@ -153,8 +153,9 @@ def ratio(
     names: Iterable[str] = ("degree", "clustering", "orbit", "spectrum"),
     least: float = 5e-5,
 ) -> float:
-    """Mean of the made set's distances over the training set's own (SPECTRE). A metric whose training distance is below `least`,
-    which published tables print as .0000 and leave out of their ratios (trees: clustering and orbit), is left out."""
+    """Mean of the made set's distances over the training set's own (SPECTRE). A metric whose training distance is below `least`
+    is left out (trees: clustering and orbit), as by the `compute_ratios` that published code shares, which rounds training
+    distances to four digits and skips zeros; it divides by the rounded value too, which is not done here."""
     return float(np.mean([made[n] / train[n] for n in names if train[n] >= least]))
 
 
