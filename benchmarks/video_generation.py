@@ -1,0 +1,280 @@
+"""Video 1, 2 and 3: generated films of sprites and of moving digits against video-diffusion-pytorch at equal CPU minutes.
+
+python benchmarks/video_generation.py films sprites --data ../shared/data --work runs
+python benchmarks/video_generation.py ours sprites --data ../shared/data --work runs --minutes 3
+python benchmarks/video_generation.py frames sprites --data ../shared/data --work runs --minutes 3     # frames on their own
+python benchmarks/video_generation.py inflated sprites --data ../shared/data --work runs --minutes 3   # starts from these
+python benchmarks/video_generation.py curve sprites --data ../shared/data --work runs                  # line 3
+peers/bin/python benchmarks/video_peers.py runs/films_sprites.npz runs/peer_sprites.npz --minutes 3
+python benchmarks/video_generation.py table sprites --data ../shared/data --work runs          # of what is there
+
+`digits` likewise. Tables: benchmarks/results/video_sprites.md, video_digits.md, video_inflation.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from tables import table, training_time
+from torch import Tensor, nn
+from video import judge, named, real_films, residuals
+from video_edits import NAMES, TRAINED, sprites
+
+CLASSES, SHIPPED = 6, {"sprites": "sprites", "digits": "moving-digits"}
+
+
+def films(which: str, data: Path) -> np.ndarray:
+    """(n, T, 32, 32, C) training films."""
+    if which == "sprites":
+        return sprites(data)[0][:TRAINED]
+    from suffuse.modalities.video.reading import digit_films
+
+    return np.stack([c.frames for c in digit_films(data / "images/mnist", 6000, 16, (32, 32))])
+
+
+class Judge(nn.Module):
+    """Attributes of a sprite from its frames (B, T, 3, 32, 32) in [0, 1]: of a whole film (`clips`), with 32 features of
+    looks and motion, or frame by frame."""
+
+    def __init__(self, clips: bool):
+        super().__init__()
+        self.clips = clips
+        self.frame = nn.Sequential(
+            *(nn.Conv2d(3, 24, 3, 2, 1), nn.GroupNorm(4, 24), nn.SiLU()),
+            *(nn.Conv2d(24, 48, 3, 2, 1), nn.GroupNorm(4, 48), nn.SiLU()),
+            *(nn.Conv2d(48, 48, 3, 2, 1), nn.SiLU(), nn.Flatten(), nn.Linear(768, 64), nn.SiLU()),
+        )
+        self.together = nn.Sequential(nn.Linear(8 * 64, 32), nn.SiLU()) if clips else nn.Identity()
+        self.answer = nn.Linear(32 if clips else 64, CLASSES * len(NAMES) + (8 if clips else 0))
+
+    def features(self, x: Tensor) -> Tensor:
+        f = self.frame(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+        return self.together(f.flatten(1)) if self.clips else f
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.answer(self.features(x))
+
+
+def taught(clips: bool, video: Tensor, attributes: Tensor, steps: int = 500) -> Judge:
+    """A judge trained on films (n, T, 3, H, W) in [0, 1]. Of whole films it also tells by how many frames (0 to 7) they were
+    turned round in time, so that its features know motion."""
+    torch.manual_seed(0)
+    net = Judge(clips)
+    optimiser = torch.optim.AdamW(net.parameters(), 2e-3)
+    for _ in range(steps):
+        rows = torch.randint(len(video), (16 if clips else 12,))
+        x, y = video[rows], attributes[rows]
+        turn = int(torch.randint(8, ()))
+        out = net(x.roll(turn, 1) if clips else x)
+        logits = out[..., : CLASSES * len(NAMES)].unflatten(-1, (len(NAMES), CLASSES))
+        y = y if clips else y[:, None].expand(-1, x.shape[1], -1)
+        loss = F.cross_entropy(logits.flatten(0, -2), y.flatten())
+        if clips:
+            loss = loss + F.cross_entropy(out[:, -8:], torch.full((len(x),), turn))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    return net.eval().requires_grad_(False)
+
+
+def tensor(video: np.ndarray) -> Tensor:
+    """(n, T, C, H, W) float in [0, 1]."""
+    return torch.from_numpy(video).permute(0, 1, 4, 2, 3).float() / 255
+
+
+def seen(net: Judge, video: np.ndarray) -> np.ndarray:
+    """(n, T, 4) attributes of each frame."""
+    with torch.inference_mode():
+        out = torch.cat([net(tensor(v)) for v in np.array_split(video, max(1, len(video) // 64))])
+    return out.unflatten(-1, (len(NAMES), CLASSES)).argmax(-1).numpy()
+
+
+def frame_model(work: Path, which: str, count: int, steps: int, length: int) -> np.ndarray:
+    """Films whose frames were drawn one by one."""
+    import suffuse
+
+    made = suffuse.load(work / f"frames_{which}").sample(count * length, steps=steps, seed=0)
+    frames = np.stack([np.asarray(p) for p in made])
+    return frames.reshape(count, length, *frames.shape[1:3], -1)
+
+
+def candidates(which: str, work: Path, count: int, steps: int) -> list[tuple[str, np.ndarray, Any]]:
+    """(name, films, CPU seconds a film) of every model that is there."""
+    import suffuse
+
+    out = []
+    ours, shipped = work / f"ours_{which}", suffuse.load(SHIPPED[which])
+    models = [("shipped", shipped)] + ([("", suffuse.load(ours))] if (ours / "config.json").is_file() else [])
+    for name, model in models:
+        begun = time.process_time()
+        made = model.sample(count, steps=steps, seed=0, batch=32)
+        each = (time.process_time() - begun) / count
+        told = " ".join(p for p in ("suffuse", name) if p)
+        out.append((f"{told}, {training_time(model.notes)}, {steps} calls", np.stack([c.frames for c in made]), each))
+    if (path := work / f"peer_{which}.npz").is_file():
+        with np.load(path) as loaded:
+            name = (
+                f"video-diffusion-pytorch, {loaded['seconds'] / 60:.1f} CPU minutes on one core, "
+                f"{int(loaded['steps'])} steps, DDIM {int(loaded['calls'])} calls"
+            )
+            out.append((name, loaded["video"][:count], float(loaded["each"])))
+    if (work / f"frames_{which}" / "config.json").is_file():
+        made = frame_model(work, which, count, steps, out[0][1].shape[1])
+        out.append(("2-D model, every frame on its own, same minutes", made, ""))
+    return out
+
+
+def table_of_sprites(data: Path, work: Path, count: int, steps: int) -> None:
+    from suffuse.metrics.frechet import frechet
+
+    video, attributes = sprites(data)
+    x, y = tensor(video[:TRAINED]), torch.from_numpy(attributes[:TRAINED])
+    each, whole = taught(False, x, y), taught(True, x, y)
+    held, rows = video[TRAINED:], []
+    rng = np.random.default_rng(0)
+    mixed = np.stack([held[rng.integers(len(held), size=8), np.arange(8)] for _ in range(count)])
+    right = float((seen(each, held) == attributes[TRAINED:, None]).mean())
+
+    def features(v: np.ndarray) -> Tensor:
+        with torch.inference_mode():
+            return torch.cat([whole.features(tensor(p)) for p in np.array_split(v, max(1, len(v) // 64))]).double()
+
+    real = features(held)
+    for name, made, seconds in [
+        *candidates("sprites", work, count, steps),
+        ("training films (real against real)", video[:TRAINED][rng.permutation(TRAINED)[:count]], ""),
+        ("frames of different held-out films, in order", mixed, ""),
+    ]:
+        found = seen(each, made)
+        same = (found == found[:, :1]).all((1, 2))
+        rows.append(
+            [
+                name,
+                float(same.mean()),
+                float((found == found[:, :1]).all(1).mean()),
+                frechet(features(made), real),
+                seconds,
+            ]
+        )
+        print(rows[-1], flush=True)
+    table(
+        "video_sprites",
+        "Video 1: films of sprites",
+        [
+            "",
+            "all four attributes constant in all 8 frames (judge)",
+            "a single attribute constant",
+            "Frechet video distance",
+            "CPU seconds a film",
+        ],
+        rows,
+        f"{count} films each, unconditional, 8 frames of 32 pixels, against {len(held)} held-out films. Judges are small CNNs "
+        f"trained by the script on the 1,000 training films: the frame judge names {100 * right:.1f} % of the attributes of "
+        "held-out frames; the Frechet distance is in the 32 features of the film judge, which names attributes and the phase "
+        "of the walk. One training seed.",
+    )
+
+
+def table_of_digits(data: Path, work: Path, count: int, steps: int) -> None:
+    net, rows = judge(data), []
+    for name, made, seconds in [
+        *candidates("digits", work, count, steps),
+        ("real films of test digits", real_films(data, count, 16)[..., None], ""),
+    ]:
+        r, found = residuals(made[..., 0]), named(net, made[..., 0])
+        usual = np.array([np.bincount(d).max() / len(d) for d in found])
+        rows.append([name, float(r.mean()), float(np.median(r)), float((usual >= 0.9).mean()), seconds])
+        print(rows[-1], flush=True)
+    table(
+        "video_digits",
+        "Video 2: films of moving digits against video-diffusion-pytorch",
+        ["", "mean distance from the rule, px", "median", "one digit throughout (judge, 90 % of frames)", "CPU seconds a film"],
+        rows,
+        f"{count} films each, unconditional, 16 frames of 32 pixels; films with an empty frame count 16. One training seed.",
+    )  # fmt: skip
+
+
+def train(what: str, which: str, data: Path, work: Path, minutes: float) -> None:
+    """A film model from scratch (`ours`), one of single frames, or a film model that starts from that; goes on when repeated."""
+    import suffuse
+
+    folder, video = work / f"{what}_{which}", films(which, data)
+    settings: dict[str, Any] = {
+        "output": folder,
+        "resume": (folder / "training").is_dir(),
+        "tell": print,
+        "log_every": 5,
+    }
+    if what == "frames":
+        frames = video.reshape(-1, *video.shape[2:])
+        frames = frames[..., 0] if frames.shape[-1] == 1 else frames
+        suffuse.train(frames, "images", minutes=minutes, read={"widths": [64, 128], "patch": 4}, **settings)
+        return
+    read: dict[str, Any] = {"frames": video.shape[1]}
+    if what == "inflated":
+        settings["start_from"] = work / f"frames_{which}"
+    else:
+        read["size"] = 32
+    suffuse.train(video, "video", minutes=minutes, tasks={"generate": 1.0}, read=read, **settings)
+
+
+def curve(which: str, work: Path) -> None:
+    """Line 3: training loss against time of the inflated network and of the same network from scratch."""
+    found = {}
+    for name in ("ours", "inflated"):
+        rows = np.genfromtxt(work / f"{name}_{which}" / "loss.csv", delimiter=",", names=True)
+        loss = np.convolve(rows["loss"], np.ones(5) / 5, "valid")
+        found[name] = (rows["seconds"][4:], loss)
+    end, total = float(found["ours"][1][-1]), float(found["ours"][0][-1])
+    reached = np.flatnonzero(found["inflated"][1] <= end)
+    when = float(found["inflated"][0][reached[0]]) if len(reached) else None
+    rows = []
+    for share in (0.1, 0.25, 0.5, 0.75, 1.0):
+        at = share * total
+        rows.append([f"{at:.0f} s", *(float(np.interp(at, *found[n])) for n in ("ours", "inflated"))])
+    told = f"after {when:.0f} s, {100 * when / total:.0f} % of its time" if when is not None else "never"
+    table(
+        f"video_inflation_{which}" if which != "sprites" else "video_inflation",
+        "Video 3: inflation from an image model against training from scratch",
+        ["CPU time", "loss from scratch", "loss, inflated"],
+        rows,
+        f"Films of {which}, the same network, recipe and task (generate); running means of 25 steps of the training loss. The "
+        f"inflated network reaches the last loss from scratch ({end:.3f}) {told}. The image model's own training (on the "
+        "frames of the same films, as long) is not counted. One seed.",
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=("films", "ours", "frames", "inflated", "table", "curve"))
+    parser.add_argument("which", choices=("sprites", "digits"))
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--work", type=Path, default=Path("runs"))
+    parser.add_argument("--minutes", type=float, default=3.0)
+    parser.add_argument("--count", type=int, default=128)
+    parser.add_argument("--steps", type=int, default=12)
+    a = parser.parse_args()
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
+    a.work.mkdir(parents=True, exist_ok=True)
+    path = a.work / f"films_{a.which}.npz"
+    if a.what == "films":
+        np.savez_compressed(path, video=films(a.which, a.data))
+        return
+    if a.what == "table":
+        {"sprites": table_of_sprites, "digits": table_of_digits}[a.which](a.data, a.work, a.count, a.steps)
+        return
+    if a.what == "curve":
+        curve(a.which, a.work)
+        return
+    train(a.what, a.which, a.data, a.work, a.minutes)
+
+
+if __name__ == "__main__":
+    main()
