@@ -7,6 +7,7 @@ import torch
 pytest.importorskip("PIL")
 pytest.importorskip("av")
 
+from suffuse.diffusion.path import Staircase  # noqa: E402
 from suffuse.diffusion.random import Random  # noqa: E402
 from suffuse.errors import AskError, DataError  # noqa: E402
 from suffuse.modalities.video import Clip, Video  # noqa: E402
@@ -81,6 +82,15 @@ def test_long_clips(model):
     assert len(stairs) == 9 and stairs.labels == {"digit": "2"}
     with pytest.raises(AskError, match="keep"):
         model.extend(frames=9, keep=6)
+
+
+@pytest.mark.parametrize("solver", ["deis2", "dpmpp2m", "ddim"])
+def test_frames_that_wait_at_pure_noise_stay_finite(model, solver):
+    task = model.modality.request(2, films(2), index=torch.arange(2))
+    level = (torch.arange(6) >= 2).float().reshape(1, -1, 1, 1, 1).expand(2, -1, 1, 1, 1)
+    task.start.levels["clip"], task.given["clip"] = level, level == 0
+    made = model.run(task, path=Staircase(8, axis=1, overlap=2.0), solver=solver)["clip"]
+    assert torch.isfinite(made).all() and torch.equal(made[:, :2], task.x["clip"][:, :2])
 
 
 def test_a_longer_answer_than_in_training_and_seeds(model):

@@ -103,7 +103,8 @@ class GaussianStepper:
         if self.solver.space == "x0" or used == 1:
             return self._combine(self.table.weights[k], cleans[:used])
         alpha, sigma = self._map(self.table.alpha[k]), self._map(self.table.sigma[k])
-        return (x - sigma * self._combine(self.table.weights[k], noises[:used])) / alpha
+        effective = (x - sigma * self._combine(self.table.weights[k], noises[:used])) / alpha
+        return torch.where(alpha > 0, effective, cleans[0])  # entries that wait at pure noise have no history
 
     def _advance(self, k: int, x: Tensor, effective: Tensor) -> Tensor:
         out = torch.addcmul(self._map(self.table.a[k]) * x, self._map(self.table.b[k]), effective)
