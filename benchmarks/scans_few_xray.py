@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -83,7 +84,7 @@ def probe(train: Tensor, y: Tensor, others: dict[str, Tensor], weight: float) ->
         return {p: layer((f - mean) / std).argmax(1) for p, f in others.items()}
 
 
-def run(data: Path, work: Path, minutes: float, seed: int, counts: tuple[int, ...] = (50, 200), draws: int = 3) -> None:
+def run(data: Path, work: Path, minutes: float, seed: int, counts: tuple[int, ...] = (50, 200), draws: int = 2) -> None:
     """minutes: of pretraining; each generator is then trained on for a sixth of it, each classifier for a sixteenth."""
     import suffuse
     from suffuse.metrics.features import FeatureNetwork
@@ -111,6 +112,8 @@ def run(data: Path, work: Path, minutes: float, seed: int, counts: tuple[int, ..
         level: {p: base.features(as_cases(s[0], {}), level) for p, s in sets.items()} for level in LEVELS
     }  # fmt: skip
     scores: dict[tuple[int, str], list[list[float]]] = {}
+    kept = work / f"xray_few_{minutes:g}_{seed}.json"
+    done: dict[str, list[float]] = json.loads(kept.read_text()) if kept.is_file() else {}
 
     def judge(net: nn.Module) -> list[float]:
         with torch.inference_mode():
@@ -150,9 +153,13 @@ def run(data: Path, work: Path, minutes: float, seed: int, counts: tuple[int, ..
                 ("the same plus synthetic X-rays", fresh(drawer), (drawn, label), 5e-4),
             ]
             for name, net, extra, rate in arms:
-                fit(net, scale, *few, extra, minutes / 16, seed, rate)
-                scores.setdefault((count, name), []).append(judge(net))
-                print(count, k, name, scores[count, name][-1], flush=True)
+                key = f"{count}, {k}, {name}"
+                if key not in done:
+                    steps = fit(net, scale, *few, extra, minutes / 16, seed, rate)
+                    done[key] = judge(net)
+                    kept.write_text(json.dumps(done))
+                    print(key, done[key], steps, "steps", flush=True)
+                scores.setdefault((count, name), []).append(done[key])
             trials = {}
             for level in LEVELS:
                 f = features[level]
