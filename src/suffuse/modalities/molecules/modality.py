@@ -168,8 +168,8 @@ class Molecules(NodeEdgeModality):
         """given: None; a scaffold or several fragments as SMILES or molecule, whose `*` mark where new atoms may be joined
         (without any: everywhere); or a mapping of properties, with such a scaffold as "scaffold" or "file". A list gives one
         per sample. atoms: how many the answer has (default: as in the data). project: 'valid', 'connected', both with a
-        comma. top_p: leave out unlikely atoms and bonds at every step (.97: more valid molecules, fewer new ones). Other names
-        are properties. Raises AskError, DataError."""
+        comma. top_p: leave out unlikely atoms and bonds at every step (more valid molecules, of fewer kinds). Other names are
+        properties. Raises AskError, DataError."""
         if self.config.get("only") == "place":
             raise AskError(
                 "this model only places given molecules in space: use its verb conformers, or make molecules with qm9"
