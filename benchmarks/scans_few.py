@@ -118,7 +118,7 @@ def overlaps(model: Any, volumes: Volumes) -> np.ndarray:
     return torch.cat([torch.stack(out[k : k + 2], dim=1) for k in range(0, len(out), 2)]).numpy()
 
 
-def generator(base: Any, data: Volumes, found: list[Any], count: int, work: Path, minutes: float, seed: int) -> Any:
+def generator(data: Volumes, found: list[Any], count: int, work: Path, minutes: float, seed: int) -> Any:
     """The pretrained model trained on, for an image for a mask: `count` masks in warped copies, beside the unlabelled scans."""
     import suffuse
     from suffuse.modalities.scans import Case, Volume
@@ -139,7 +139,8 @@ def generator(base: Any, data: Volumes, found: list[Any], count: int, work: Path
             source.append(Case({"image": limits["image"]}, limits["mask"]))
     source += [replace(c, mask=None) for k, c in enumerate(found[:POOL]) if k not in rows]
     return suffuse.train(
-        source, start_from=base, minutes=minutes, seed=seed, output=folder, tasks={"paint": 0.6, "generate": 0.2, "segment": 0.2},
+        source, start_from=work / "scans_volumes", minutes=minutes, seed=seed, output=folder,
+        tasks={"paint": 0.6, "generate": 0.2, "segment": 0.2},
         resume=(folder / "training").is_dir(), **SETTINGS | {"learning_rate": 1e-3},
     )  # fmt: skip
 
@@ -205,7 +206,7 @@ def run(data: Path, work: Path, minutes: float, seed: int, n: int = 100) -> None
         if not path.is_file():
             start, made = base if arm == "pretrained" else None, None
             if arm in ("made", "both"):
-                painter = generator(base, volumes, found, count, work, 1.2 * minutes, seed)
+                painter = generator(volumes, found, count, work, 1.2 * minutes, seed)
                 made = pairs(painter, volumes, count, n, work / f"scans_pairs_{count}.npz", 8, seed)
                 start = painter if arm == "both" else None
             torch.manual_seed(seed)
