@@ -71,18 +71,16 @@ def ways(model: Any, steps: int) -> dict[str, dict[str, Callable[..., np.ndarray
         return edit
 
     def difference(strength: float, guidance: float) -> Callable[..., np.ndarray]:
-        one = noised(strength, guidance)
-
         def edit(x: np.ndarray, before: np.ndarray, after: np.ndarray) -> np.ndarray:
-            new, old = (one(x, before, v).astype(float) for v in (after, before))
-            return np.clip(x + new - old, 0, 255).round().astype(np.uint8)
+            clips, asked = [Clip(v, 8.0) for v in x], {"steps": steps, "guidance": guidance, "batch": 32}
+            return frames(model.change(clips, named(after), was=named(before), strength=strength, seed=5, **asked))
 
         return edit
 
     grid = {f"strength {s:g}, guidance {g:g}": (s, g) for s in (0.6, 0.8, 0.95, 1.0) for g in (1.0, 1.5)}
     return {
         "noised and brought back under the new attributes (`edit`)": {k: noised(*v) for k, v in grid.items()},
-        "the same, added as its difference from the same edit under the old attributes": {
+        "its difference from the same edit under the old attributes, added (`change`)": {
             k: difference(*v) for k, v in grid.items()
         },
     }

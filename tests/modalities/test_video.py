@@ -93,6 +93,21 @@ def test_frames_that_wait_at_pure_noise_stay_finite(model, solver):
     assert torch.isfinite(made).all() and torch.equal(made[:, :2], task.x["clip"][:, :2])
 
 
+def test_an_attribute_is_changed(model):
+    clips = films(3)
+    same = model.change(clips, {"digit": [c.labels["digit"] for c in clips]}, steps=2)
+    assert all(np.array_equal(a.frames, b.frames) for a, b in zip(same, clips))
+    other = model.change(clips, {"digit": 1}, was={"digit": 0}, steps=2)
+    assert [c.labels for c in other] == [{"digit": "1"}] * 3
+    assert not np.array_equal(other[0].frames, clips[0].frames)
+    alone = model.change(Clip(clips[0].frames, 10.0), {"digit": 1}, steps=2)
+    assert len(alone) == 1 and alone[0].fps == 10
+    with pytest.raises(AskError, match="attributes"):
+        model.change(clips, steps=2)
+    with pytest.raises(AskError, match="no field 'hat'"):
+        model.change(clips, {"hat": 1}, steps=2)
+
+
 def test_a_longer_answer_than_in_training_and_seeds(model):
     assert len(model.sample(1, frames=9, steps=1)[0]) == 9
     a, b = model.sample(3, steps=2, seed=4), model.sample(1, steps=2, seed=4, start=2)

@@ -32,7 +32,12 @@ class Video(LabelledGrid):
     numbered = True
     field = "clip"
     channel_axis = 2
-    verbs = {"extend": sugar.extend, "interpolate": sugar.interpolate, "animate": sugar.animate}
+    verbs = {
+        "extend": sugar.extend,
+        "interpolate": sugar.interpolate,
+        "animate": sugar.animate,
+        "change": sugar.change,
+    }
 
     # -- reading ---------------------------------------------------------------------------------------------------
     @classmethod

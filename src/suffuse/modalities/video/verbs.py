@@ -1,4 +1,4 @@
-"""What is asked of video by name: extend, interpolate, animate."""
+"""What is asked of video by name: extend, interpolate, animate, change."""
 
 from __future__ import annotations
 
@@ -112,3 +112,45 @@ def animate(
     suffuse animate moving-digits three.png -n 4 -o films/
     """
     return model.sample(n, {**(given or {}), "clip": [picture]}, seed=seed, **settings)
+
+
+def change(
+    model: Any,
+    clip: Any,
+    given: dict[str, Any] | None = None,
+    *,
+    was: dict[str, Any] | None = None,
+    strength: float = 1.0,
+    seed: int = 0,
+    **settings: Any,
+) -> list[Clip]:
+    """Clips with other attributes, everything else kept: to each is added how an edit under the new attributes differs from
+    the same edit, with the same noise, under the old ones, so that what the model does not reproduce stays as it was.
+
+    clip: one or a list. given: the attributes that change. was: those that held (default: the clip's own labels, and where it
+    has none, what the model names). strength: as in `edit`; 1 where all attributes are known, less where a clip is more than
+    they say.
+
+    suffuse change sprites walk.gif --given hair=2 -o other.gif
+    """
+    if not given:
+        raise AskError("change needs the attributes that are to be others, such as given={'hair': '2'}.")
+    modality, settings = model.modality, {"guidance": 1.5, **settings}
+    modality.split_given(given)
+    clips = modality.objects(clip)
+    task = modality.request(len(clips), {modality.main: clips}, index=torch.arange(len(clips)))
+    source = modality.decode(task.x, task)
+    old: dict[str, Any] = dict(was or {})
+    for name, classes in modality.labels.items():
+        own = [getattr(c, "labels", {}).get(name) for c in clips]
+        if name not in old:
+            guess = model.predict(source, name).flatten(1).argmax(1).tolist() if None in own else []
+            old[name] = [str(k) if k is not None else classes[guess[i]] for i, k in enumerate(own)]
+    new = old | dict(given)
+    after, before = (model.edit(source, strength, given=v, seed=seed, **settings) for v in (new, old))
+    return [
+        Clip(
+            np.clip(s.frames + (a.frames.astype(np.int64) - b.frames), 0, 255).astype(np.uint8), s.fps, a.labels, s.name
+        )
+        for s, a, b in zip(source, after, before)
+    ]
