@@ -314,8 +314,8 @@ def main() -> None:
         "of each was chosen on 100 films of other training digits:\n"
         + "\n".join(f"- {n}" for n in notes)
         + "\n\nThe model was trained with the labels of its 6,000 films, the random network and pixels have seen none. "
-        "Strength: how far a cell's features are from their mean over the frame; without these views the direction probe reached 50.0 % (first "
-        "try).\n\n"
+        "Strength: how far a cell's features are from their mean over the frame; without these views the direction "
+        "probe reached 50.0 % (first try).\n\n"
         "## A point on the digit followed from the first frame, mean error in pixels\n\n"
         + markdown(["noise added (of 255)", "features", "random network", "raw patches", "level", "patch"], followed)
         + f"\n\n{a.films} films, one point each, the patch chosen on 16 films of training digits; features at every "
