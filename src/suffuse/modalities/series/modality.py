@@ -129,7 +129,7 @@ class Series(Modality):
 
         if isinstance(grid, str) and grid == "series":
             low = min(max(self.config.get("finest", 1.0) / 10, 0.001), 0.02)
-            grid = series_grid(steps, self.config["warp"], low=low)
+            grid = series_grid(steps, self.config["warp"], low=low, rho=5.0 if low == 0.02 else 7.0)
         return Clock(steps, grid)
 
     # -- training -----------------------------------------------------------------------------------------------
