@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -34,8 +35,8 @@ def train(
     """Train a model on data. The kind of data is recognised from `source`, or named.
 
     minutes | steps: how long (default 5 minutes). tasks: a subset of the modality's training tasks, or weights (a specialist).
-    start_from: fine-tune this model. output: the model's folder; with it a killed run resumes (`resume=True`). read: options
-    of the modality's reader. recipe: further settings of `suffuse.training.recipe.Recipe`. Raises `DataError`, `AskError`.
+    start_from: fine-tune a copy of this model. output: the model's folder; with it a killed run resumes (`resume=True`). read:
+    options of the modality's reader. recipe: further settings of `suffuse.training.recipe.Recipe`. Raises `DataError`, `AskError`.
     """
     import torch
 
@@ -45,7 +46,7 @@ def train(
 
     kind = registry.find(modality) if modality else registry.recognise(source)
     if start_from is not None:
-        model = start_from if isinstance(start_from, Model) else load(start_from)
+        model = copy.deepcopy(start_from) if isinstance(start_from, Model) else load(start_from)
         if modality and model.modality.name != modality:
             made, data = kind.adopt(model.modality, source, **(read or {}))
             torch.manual_seed(seed)

@@ -32,6 +32,11 @@ def test_previews_are_drawn_and_fine_tuning_reads_the_training_part(pictures, tm
     assert (tmp_path / "model" / "training" / "preview.png").stat().st_size > 100
     again = suffuse.train(pictures, steps=2, batch=4, start_from=tmp_path / "model")
     assert again.notes["examples"] == 32
+    before = {k: v.clone() for k, v in model.denoiser.state_dict().items()}
+    other = suffuse.train(pictures, steps=2, batch=4, start_from=model)
+    after = model.denoiser.state_dict()
+    assert all(torch.equal(v, after[k]) for k, v in before.items()) and model.notes["steps"] == 4
+    assert any(not torch.equal(v, before[k]) for k, v in other.denoiser.state_dict().items())
 
 
 def test_previews_wait_and_keep_to_their_share():
