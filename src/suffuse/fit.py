@@ -36,7 +36,8 @@ def train(
 
     minutes | steps: how long (default 5 minutes). tasks: a subset of the modality's training tasks, or weights (a specialist).
     start_from: fine-tune a copy of this model. output: the model's folder; with it a killed run resumes (`resume=True`). read:
-    options of the modality's reader. recipe: further settings of `suffuse.training.recipe.Recipe`. Raises `DataError`, `AskError`.
+    options of the modality's reader. recipe: further settings of `suffuse.training.recipe.Recipe`. Raises `DataError`,
+    `AskError`.
     """
     import torch
 
