@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scans_augment import augment
+from scans_augment import augment, descend
 from tables import table
 from torch import Tensor
 
@@ -91,12 +91,7 @@ def fit(model: Any, real: Any, made: Any, minutes: float, seed: int, rate: float
         with torch.autocast("cpu", torch.bfloat16):
             found = logits(denoiser, model.modality.scale(image), seen, classes)
         loss = loss_of(found.float(), mask, classes)
-        for group in optimiser.param_groups:
-            group["lr"] = rate * min(1, (steps + 1) / 30) * 0.5 * (1 + np.cos(np.pi * done))
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(denoiser.parameters(), 1.0)
-        optimiser.step()
+        descend(optimiser, loss, rate, steps, done)
         steps += 1
         if steps % 100 == 0:
             print(f"  step {steps}, {100 * done:.0f} %, loss {loss.item():.4f}", flush=True)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scans_augment import augment
+from scans_augment import augment, descend
 from tables import table
 from torch import Tensor, nn
 
@@ -62,12 +62,7 @@ def fit(net: nn.Module, scale: Any, x: Tensor, y: Tensor, made: Any, minutes: fl
         image, label = (torch.cat([s[k][r] for s, r in zip(sources, rows, strict=True)]) for k in (0, 1))
         image, _, _ = augment(image, torch.ones_like(image), None, 2, draw, mirror=False)
         loss = F.cross_entropy(net(scale(image)), label, label_smoothing=0.05)
-        for group in optimiser.param_groups:
-            group["lr"] = rate * min(1, (steps + 1) / 30) * 0.5 * (1 + np.cos(np.pi * done))
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimiser.step()
+        descend(optimiser, loss, rate, steps, done)
         steps += 1
     net.eval()
     return steps

@@ -47,7 +47,7 @@ def train(
 
     kind = registry.find(modality) if modality else registry.recognise(source)
     if start_from is not None:
-        model = copy.deepcopy(start_from) if isinstance(start_from, Model) else load(start_from)
+        model = start_from if isinstance(start_from, Model) else load(start_from)
         if modality and model.modality.name != modality:
             made, data = kind.adopt(model.modality, source, **(read or {}))
             torch.manual_seed(seed)
@@ -55,6 +55,7 @@ def train(
             made.inherit(fresh.denoiser.network, model.denoiser.network)
             model = fresh
         else:
+            model = copy.deepcopy(model) if model is start_from else model
             data = training_data(model.modality, source, read)
     else:
         made, data = kind.read(source, **(read or {}))

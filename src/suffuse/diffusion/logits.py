@@ -6,13 +6,26 @@ They travel in a task's context, as `forbidden:<field>` bool (B or 1, *entries o
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
 from suffuse.diffusion.process import Joint
 from suffuse.diffusion.state import Fields
+from suffuse.errors import AskError
 
 SHAPERS = ("forbidden", "temperature", "top_p")
+MOST = {"temperature": 100.0, "top_p": 1.0}
+
+
+def ask(context: Fields, name: str, value: float | None, fields: Iterable[str]) -> None:
+    """Note a temperature or top_p of fields in a task's context; None asks nothing. Raises AskError for a value out of range."""
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= MOST[name]:
+        raise AskError(f"{name} must be a number above 0 and at most {MOST[name]:g}, not {value!r}")
+    context |= {f"{name}:{f}": torch.full((1, 1), float(value)) for f in fields}
 
 
 def nucleus(logits: Tensor, share: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from suffuse.diffusion import logits
 from suffuse.diffusion.noise import ZeroCentred
 from suffuse.diffusion.process import Categorical, Gaussian, Joint
 from suffuse.diffusion.random import Random
@@ -202,13 +203,7 @@ class NodeEdgeModality(Modality):
     def narrow(self, task: Task, top_p: float | None) -> None:
         """Draw node and edge classes from the likeliest that add up to `top_p` only (nucleus, Holtzman et al. 2020).
         Raises AskError."""
-        if top_p is None:
-            return
-        if isinstance(top_p, bool) or not isinstance(top_p, (int, float)) or not 0 < top_p <= 1:
-            raise AskError(f"top_p must be a number above 0 and at most 1, not {top_p!r}")
-        for name in ("nodes", "edges"):
-            if name in task.x:
-                task.context[f"top_p:{name}"] = torch.full((1, 1), float(top_p))
+        logits.ask(task.context, "top_p", top_p, [name for name in ("nodes", "edges") if name in task.x])
 
     def graph_task(
         self,

@@ -110,6 +110,12 @@ def stacked(pairs: list[tuple[Tensor, Tensor]], values: Tensor, known: Tensor) -
     return torch.stack([v for v, _ in pairs], -1), torch.stack([f for _, f in pairs], -1)
 
 
+def regular(times: Tensor) -> Tensor:
+    """(B,) whether times (B, T) lie equally far apart, to a hundredth."""
+    apart = times.diff(dim=-1)
+    return (apart - apart[:, :1]).abs().amax(-1) < 0.01 * apart[:, 0].abs()
+
+
 def seasonal_mean(values: Tensor, known: Tensor, times: Tensor, season: int) -> tuple[Tensor, Tensor]:
     """The mean of the known values at the same phase, where there are any and the times are regular."""
     size = values.shape[-1]
@@ -122,9 +128,7 @@ def seasonal_mean(values: Tensor, known: Tensor, times: Tensor, season: int) -> 
 
     weight = known.to(values.dtype)
     count = total(weight)
-    apart = times.diff(dim=-1)
-    regular = (apart - apart[:, :1]).abs().amax(-1) < 0.01 * apart[:, 0].abs()
-    found = (count > 0) & regular[:, None, None]
+    found = (count > 0) & regular(times)[:, None, None]
     return total(values * weight) / count.clamp(min=1) * found, found
 
 

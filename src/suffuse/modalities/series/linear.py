@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from suffuse.modalities.series.baseline import regular
 from suffuse.modalities.series.windows import Window
 
 FLOOR = 0.05
@@ -66,7 +67,5 @@ def ahead(filled: Tensor, known: Tensor, times: Tensor, weight: Tensor) -> tuple
     centre, spread = before.mean(-1, keepdim=True), before.std(-1, keepdim=True, correction=0) + FLOOR
     future = ((before - centre) / spread) @ weight.T.to(filled.dtype) * spread + centre
     lead = place - origin
-    apart = times.diff(dim=-1)
-    regular = (apart - apart[:, :1]).abs().amax(-1) < 0.01 * apart[:, 0].abs()
-    found = (lead >= 0) & (lead < horizon) & (origin >= past) & regular[:, None, None]
+    found = (lead >= 0) & (lead < horizon) & (origin >= past) & regular(times)[:, None, None]
     return future.gather(-1, lead.clamp(0, horizon - 1)) * found, found

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from suffuse.diffusion import logits
 from suffuse.diffusion.orders import Blocks, Even, FirstHitting, Stripes
 from suffuse.diffusion.path import Clock
 from suffuse.diffusion.process import Categorical, Joint
@@ -289,11 +290,8 @@ class Text(Modality):
             for position, token in forced.items():
                 tokens[row, position] = token
         task = self._task(torch.from_numpy(tokens), inside, torch.from_numpy(forbidden), names, index)
-        for name, value, high in (("temperature", temperature, 100.0), ("top_p", top_p, 1.0)):
-            if value is not None:
-                if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= high:
-                    raise AskError(f"{name} must be a number above 0 and at most {high:g}, not {value!r}")
-                task.context[f"{name}:text"] = torch.full((1, 1), float(value))
+        logits.ask(task.context, "temperature", temperature, ["text"])
+        logits.ask(task.context, "top_p", top_p, ["text"])
         self._stops(task, stop)
         return task
 
