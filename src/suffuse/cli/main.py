@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from suffuse.errors import AskError, SuffuseError
+from suffuse.errors import SuffuseError
 
 BUG, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
@@ -96,10 +96,3 @@ def stray_option(error: Exception, words: Sequence[str]) -> str | None:
         return None
     option = "--" + found.group(1).replace("_", "-")
     return next((option for word in words if word.partition("=")[0].replace("_", "-") == option), None)
-
-
-def unknown_verb(name: str, known: Sequence[str]) -> AskError:
-    """The error for a verb nobody knows."""
-    from suffuse.modalities.registry import nearest
-
-    return AskError(f"there is no command '{name}'{nearest(name, known)}; 'suffuse --help' lists them")

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any
 
 from suffuse.cli import commands, parser, values
-from suffuse.cli.main import unknown_verb
 from suffuse.errors import AskError
 
 
@@ -22,7 +21,7 @@ def run(words: list[str]) -> int:
 
     kinds = _all()
     if verb not in kinds:
-        raise unknown_verb(verb, [*parser.VERBS, *kinds])
+        raise _unknown_verb(verb, [*parser.VERBS, *kinds])
     model = suffuse.load(model_word)
     known = model.modality.verbs
     if verb not in known:
@@ -50,7 +49,7 @@ def run(words: list[str]) -> int:
 def _without_model(verb: str, rest: list[str]) -> int:
     kinds = _all()
     if verb not in kinds:
-        raise unknown_verb(verb, [*parser.VERBS, *kinds])
+        raise _unknown_verb(verb, [*parser.VERBS, *kinds])
     if "-h" not in rest and "--help" not in rest:
         raise AskError(f"'suffuse {verb}' needs a model; 'suffuse {verb} -h' shows how")
     for name, function in kinds[verb].items():
@@ -58,6 +57,13 @@ def _without_model(verb: str, rest: list[str]) -> int:
             print(f"With a model of {name}:\n")
         _parser(verb, function)[0].print_help()
     return 0
+
+
+def _unknown_verb(name: str, known: list[str]) -> AskError:
+    """The error for a verb nobody knows."""
+    from suffuse.modalities.registry import nearest
+
+    return AskError(f"there is no command '{name}'{nearest(name, known)}; 'suffuse --help' lists them")
 
 
 def _all() -> dict[str, dict[str, Callable[..., Any]]]:
