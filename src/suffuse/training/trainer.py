@@ -298,7 +298,7 @@ class Trainer:
         progress = self.budget.progress(self.step)
         total, fields, progress = self._agree(loss, progress)
         total.backward()
-        norm, value = self._norm_and_loss(total)
+        norm, value, *fields = self._read(total, fields)
         rate = self.recipe.rate(progress)
         good = math.isfinite(norm) and math.isfinite(value)
         if good:
@@ -319,12 +319,13 @@ class Trainer:
             self._give_up()
         return progress
 
-    def _agree(self, loss: Any, progress: float) -> tuple[Tensor, list[float], float]:
+    def _agree(self, loss: Any, progress: float) -> tuple[Tensor, Tensor, float]:
         """The loss normalised over all processes, scaled so that DDP's mean of gradients is the global gradient."""
         names = self.curve.fields
         if self.world == 1:
             self._stop = self._asked_to_stop
-            return loss.total, [float(loss.fields.get(name, 0.0)) for name in names], progress
+            nothing = loss.total.new_zeros(())
+            return loss.total, torch.stack([loss.fields.get(name, nothing).float() for name in names]), progress
         nothing = (loss.total.new_zeros(()), loss.total.new_zeros(()))
         parts = [loss.parts.get(name, nothing) for name in names]
         own = [progress if self.main else 0.0, 1.0 if self._asked_to_stop else 0.0]
@@ -337,16 +338,16 @@ class Trainer:
         shares = [self.denoiser.joint.weights.get(name, 1.0) for name in names]
         terms = [w * p[0] / count.to(p[0].dtype) for w, p, count in zip(shares, parts, whole, strict=True)]
         self._stop = bool(shared[-1] > 0)
-        return torch.stack(terms).sum() * self.world, (shared[:n] / whole).tolist(), float(shared[-2])
+        return torch.stack(terms).sum() * self.world, shared[:n] / whole, float(shared[-2])
 
-    def _norm_and_loss(self, total: Tensor) -> tuple[float, float]:
+    def _read(self, total: Tensor, fields: Tensor) -> list[float]:
+        """The gradient's norm, the loss and each field's own, fetched from the device in one wait."""
         grads = [p.grad for p in self.optimiser.parameters() if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(grads) if grads else total.new_zeros(())
         value = total.detach()
         if self.world > 1:
             value = self.accelerator.reduce(value.clone(), "mean")
-        norm, value = torch.stack([norm.float(), value.float()]).tolist()
-        return norm, value
+        return torch.cat([torch.stack([norm.float(), value.float()]), fields.detach().float()]).tolist()
 
     def _clip(self, norm: float) -> None:
         if self.recipe.clip > 0 and norm > self.recipe.clip:
