@@ -119,8 +119,3 @@ def rebuild(stored: Iterable[tuple[float, dict[str, Tensor]]]) -> dict[str, Tens
             term = value.double() * weight
             total[name] = total[name] + term if name in total else term
     return {name: value.float() for name, value in total.items()}
-
-
-def moments(total: float, count: int) -> list[float]:
-    """Shares of a run (0..1] at which averages are stored: evenly, the last at the end."""
-    return [total * (k + 1) / count for k in range(count)]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,11 +17,11 @@ from suffuse.diffusion.random import Random
 from suffuse.errors import AskError, DataError, ModelError, TrainingError
 from suffuse.modalities.contract import Dataset, Modality
 from suffuse.training import machine
-from suffuse.training.averaging import Averages, rebuild, weights
 from suffuse.training.budget import Budget, Clock
 from suffuse.training.checkpoint import Checkpoints, State
 from suffuse.training.curve import Curve
 from suffuse.training.feed import Feed
+from suffuse.training.network_averages import NetworkAverages
 from suffuse.training.optimiser import Optimiser
 from suffuse.training.recipe import Recipe
 from suffuse.training.surroundings import progress_bar, steady, stopping
@@ -88,13 +87,11 @@ class Trainer:
         self.curve = Curve(tuple(denoiser.joint))
         self.step, self.skipped, self.in_a_row = 0, 0, 0
         self.used = 0.0
-        self.stored: list[dict[str, Any]] = []
         self._asked_to_stop, self._stop = False, False
         self._drawn = 0.0
-        self._last: dict[str, Tensor] = {}
         self._device()
         own = (recipe.average,) if folder is None and recipe.average not in (0, *recipe.tracked) else ()
-        self.averages = Averages(self.network.named_parameters(), (*recipe.tracked, *own))
+        self.averages = NetworkAverages(self.network, (*recipe.tracked, *own), self.checkpoints)
         self.optimiser = Optimiser(self.network, recipe.optimiser, recipe.betas, recipe.momentum, recipe.weight_decay)
         self.choice: machine.Choice | None = None
         if resume and self.checkpoints is not None:
@@ -168,7 +165,7 @@ class Trainer:
             raise ModelError(f"The checkpoint {state.folder} belongs to another network ({line}).") from None
         self.optimiser.load(part("optimiser."))
         self.curve.load(state.tensors["curve"])
-        self.step, self.used, self.stored = state.step, values["seconds"], list(values["averages"])
+        self.step, self.used, self.averages.stored = state.step, values["seconds"], list(values["averages"])
         self.skipped, self.in_a_row = values["skipped"], 0
         self.choice = machine.Choice(**values["choice"])
 
@@ -272,7 +269,7 @@ class Trainer:
             folder = None if self.checkpoints is None else self.checkpoints.folder
             where = "" if folder is None else f"; state saved in {folder}, go on with --resume"
             raise Interrupted(f"Stopped after step {self.step}{where}.")
-        self._last = {name: value.detach().clone() for name, value in self._averaged}
+        self.averages.conclude()
         self.adopt(self.recipe.average)
         self.denoiser.eval()
         share = self.feed.waited / wall if wall > 0 else 0.0
@@ -304,7 +301,7 @@ class Trainer:
         if good:
             self._clip(norm)
             self.optimiser.step(rate)
-            self.averages.update([p for _, p in self._averaged])
+            self.averages.follow()
             self.in_a_row = 0
         else:
             self.skipped += 1
@@ -362,7 +359,7 @@ class Trainer:
         count = self.recipe.snapshots
         if self.checkpoints is not None and self.main:
             if int(done * count + 1e-9) > int(self._done * count + 1e-9):
-                self.store()
+                self.averages.store(self.step)
         every = self.recipe.preview_every
         if self.preview is not None and self.main and every > 0:
             if int(done / every + 1e-9) > int(self._done / every + 1e-9):
@@ -385,7 +382,7 @@ class Trainer:
 
     def _preview(self) -> None:
         try:
-            with self.averaged(self.recipe.average):
+            with self.averages.adopted(self.recipe.average):
                 self.denoiser.eval()
                 self.preview(self.step)
         except Exception as error:  # a picture must not end a run
@@ -402,53 +399,9 @@ class Trainer:
         )
 
     # -- weights and state ----------------------------------------------------------------------------------------
-    def store(self) -> None:
-        """Store the running averages of this moment, for averages of other widths later."""
-        for width in self.averages.widths:
-            half = {}
-            for name, value in self.averages.current(width).items():
-                half[name] = value.half() if float(value.abs().max()) < 6e4 else value
-            entry = self.checkpoints.write_average(self.step, width, half)
-            self.stored.append({**entry, "updates": self.averages.count})
-
-    def average(self, width: float) -> dict[str, Tensor]:
-        """Weights averaged with relative width sigma_rel `width`; 0 is the last weights."""
-        if width == 0 or self.averages.count == 0:
-            return self._last or {name: value.detach().clone() for name, value in self._averaged}
-        current = self.averages.current(width)
-        if current is not None:
-            return current
-        entries = [e for e in self.stored if 0 < e["updates"] < self.averages.count]
-        known = [(e["updates"], e["width"]) for e in entries] + [(self.averages.count, w) for w in self.averages.widths]
-        factors = weights(known, self.averages.count, width)
-
-        def parts() -> Iterator[tuple[float, dict[str, Tensor]]]:
-            for factor, entry in zip(factors, entries, strict=False):
-                yield float(factor), self.checkpoints.read_average(entry)
-            for factor, w in zip(factors[len(entries) :], self.averages.widths, strict=True):
-                yield float(factor), {name: value.cpu() for name, value in self.averages.current(w).items()}
-
-        return rebuild(parts())
-
     def adopt(self, width: float) -> None:
-        """Put averaged weights into the network."""
-        average = self.average(width)
-        with torch.no_grad():
-            for name, value in self.network.named_parameters():
-                if name in average:
-                    value.copy_(average[name])
-
-    @contextlib.contextmanager
-    def averaged(self, width: float) -> Iterator[None]:
-        """The network with averaged weights inside the block, and with its own after it."""
-        own = [value.detach().clone() for _, value in self.network.named_parameters()]
-        self.adopt(width)
-        try:
-            yield
-        finally:
-            with torch.no_grad():
-                for (_, value), mine in zip(self.network.named_parameters(), own, strict=True):
-                    value.copy_(mine)
+        """Put weights averaged with relative width `width` into the network; 0 is the last weights."""
+        self.averages.adopt(width)
 
     def save(self) -> None:
         """Write a checkpoint and the loss curve (rank 0; nothing without a folder)."""
@@ -465,7 +418,7 @@ class Trainer:
             "skipped": self.skipped,
             "finished": self._finished(),
             "choice": self.choice.to_json(),
-            "averages": self.stored,
+            "averages": self.averages.stored,
         }
         tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
         tensors |= {f"average.{k}": v for k, v in self.averages.tensors().items()}
@@ -483,8 +436,7 @@ class Trainer:
     def _wrap(self) -> None:
         self.choice.place(self.network)
         self.optimiser.settle()
-        self.averages.settle([p for _, p in self.network.named_parameters() if p.is_floating_point()])
-        self._averaged = [(n, p) for n, p in self.network.named_parameters() if p.is_floating_point()]
+        self.averages.settle(self.averages.parameters())
         self._shared_progress = self.budget.progress(self.step)
         self._done = self._shared_progress
         network = machine.compiled(self.network) if self.choice.compile else self.network
