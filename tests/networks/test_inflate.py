@@ -1,8 +1,10 @@
 """The inflated U-Net: an image network frame by frame at first, frames mixed in time afterwards."""
 
+import pytest
 import torch
 
 from suffuse.networks.inflate import FrameMix, InflatedUNet
+from suffuse.networks.spacetime import AxialRotary, SpaceTime
 from suffuse.networks.unet import UNet
 
 SETTINGS = dict(widths=(16, 32), condition=32, patch=2)
@@ -66,3 +68,37 @@ def test_batch_rows_do_not_meet():
     net = filled(InflatedUNet(2, 1, level_channel=1, **SETTINGS), 4)
     x, condition = torch.randn(3, 2, 4, 8, 8), torch.randn(3, 32)
     assert torch.allclose(net(x, condition)[1:2], net(x[1:2], condition[1:2]), atol=1e-4)
+
+
+def test_attention_over_space_and_time_starts_as_nothing_and_follows_what_moves():
+    image = filled(UNet(2, 1, dims=2, **SETTINGS))
+    net = InflatedUNet(2, 1, level_channel=1, whole=(1, 2), **SETTINGS)
+    assert not any(m.attends for m in (*net.mix_down, *net.mix_up))
+    net.frame.load_state_dict(image.state_dict())
+    x, condition = torch.randn(2, 2, 5, 11, 14), torch.randn(2, 32)
+    each = torch.stack([image(x[:, :, t], condition) for t in range(5)], dim=2)
+    assert torch.allclose(net(x, condition), each, atol=1e-4)
+    block = filled(SpaceTime(32), 5)
+    x = torch.randn(2 * 6, 32, 4, 4)
+    other = x.clone()
+    other[0, :, 0, 0] += 1  # the first frame's first cell
+    change = (block(x, 6) - block(other, 6)).abs().amax(1)
+    assert change[5, 3, 3] > 1e-5 and change[6:].max() == 0
+    filled(net, 6)
+    for frames in (2, 5, 9):
+        assert net(torch.randn(1, 2, frames, 11, 14), condition[:1]).shape == (1, 1, frames, 11, 14)
+
+
+def test_attention_over_space_and_time_knows_only_how_far_apart_cells_are():
+    from suffuse.networks.layers import rotate
+
+    turn = AxialRotary(32, (100.0, 20.0, 20.0))
+    q, k = torch.randn(1, 1, 1, 32), torch.randn(1, 1, 1, 32)
+    grid = (5, 4, 6)
+    q, k = (rotate(v.expand(1, 1, 120, 32), turn(grid)) for v in (q, k))
+    score = (q @ k.transpose(-1, -2)).reshape(*grid, *grid)
+    assert torch.allclose(score[0, 0, 1, 2, 1, 3], score[2, 2, 3, 4, 3, 5], atol=1e-4)
+    near = [score[2, 1, 3, 3, 1, 3], score[2, 1, 3, 2, 2, 3], score[2, 1, 3, 2, 1, 4], score[2, 1, 3, 2, 1, 3]]
+    assert len({round(float(v), 4) for v in near}) == 4
+    with pytest.raises(ValueError, match="head size"):
+        AxialRotary(4, (100.0, 20.0, 20.0))

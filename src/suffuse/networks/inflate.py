@@ -6,7 +6,8 @@
 
 Factorised as in Ho et al. 2022 (video diffusion models) and Blattmann et al. 2023 (align your latents): the spatial layers
 are those of `UNet` and see one frame at a time; the temporal layers start as the identity, so that an inflated network
-answers at first exactly as the image network would, frame by frame.
+answers at first exactly as the image network would, frame by frame. Mixing cell by cell loses what moves from cell to cell;
+`whole` adds blocks in which all cells of all frames see each other (`SpaceTime`).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 
 from suffuse.networks.grid_layers import group_norm, pad_to_multiple, zero
 from suffuse.networks.layers import LevelEmbedding, Rotary, attend, rotate
+from suffuse.networks.spacetime import SpaceTime
 from suffuse.networks.unet import UNet
 
 
@@ -63,7 +65,9 @@ class InflatedUNet(nn.Module):
 
     widths, blocks, attention, condition, tokens, patch, strides: of the 2-D U-Net. level_channel: the input channel that
     holds the noise levels; each frame's mean level then joins its condition, so that frames may differ in level.
-    far: per resolution, whether all frames attend to each other there (default: at the lowest only).
+    far: per resolution, whether each cell attends to itself in all frames there (default: at the lowest only, and nowhere
+    with `whole`). whole: per resolution, how many blocks of attention over all cells of all frames follow the mixing on
+    each way (default: none).
     frame: attribute, the 2-D UNet, whose weights may be an image model's. features: width of the pooled features.
     """
 
@@ -81,6 +85,7 @@ class InflatedUNet(nn.Module):
         strides: int | tuple[int, ...] | Sequence[tuple[int, ...]] = 2,
         level_channel: int | None = None,
         far: Sequence[bool] | None = None,
+        whole: Sequence[int] | None = None,
     ):
         super().__init__()
         self.frame = UNet(in_channels, out_channels, dims=2, widths=widths, blocks=blocks, attention=attention,
@@ -90,9 +95,21 @@ class InflatedUNet(nn.Module):
         self.frame_level = None if level_channel is None else LevelEmbedding(condition)
         if self.frame_level is not None:
             zero(self.frame_level.mlp[-1])
-        far = [level == len(widths) - 1 for level in range(len(widths))] if far is None else list(far)
+        counts = [0] * len(widths) if whole is None else list(whole)
+        last = len(widths) - 1 if not any(counts) else None
+        far = [level == last for level in range(len(widths))] if far is None else list(far)
         self.mix_down = nn.ModuleList(FrameMix(width, attends) for width, attends in zip(widths, far, strict=True))
         self.mix_up = nn.ModuleList(FrameMix(width, attends) for width, attends in zip(widths, far, strict=True))
+
+        def blocks_of(width: int, count: int) -> nn.ModuleList:
+            return nn.ModuleList(SpaceTime(width) for _ in range(count))
+
+        self.whole_down = nn.ModuleList(blocks_of(w, n) for w, n in zip(widths, counts, strict=True))
+        self.whole_up = nn.ModuleList(blocks_of(w, n) for w, n in zip(widths, counts, strict=True))
+
+    def last_up(self, stage: int) -> nn.Module:
+        """The layer whose output is the features of a stage on the way up (0 the finest, -1 the coarsest)."""
+        return self.whole_up[stage][-1] if len(self.whole_up[stage]) else self.mix_up[stage]
 
     def forward(
         self,
@@ -119,6 +136,8 @@ class InflatedUNet(nn.Module):
         for level, stage in enumerate(net.down):
             first = h
             h = self.mix_down[level](net._run(stage, h, condition, tokens, exists), frames)
+            for block in self.whole_down[level]:
+                h = block(h, frames)
             skips.append(first if level == last else h)
             if level < last:
                 h = net.shrink[level](h)
@@ -126,6 +145,8 @@ class InflatedUNet(nn.Module):
         for level in reversed(range(len(net.up))):
             h = net.merge[level](torch.cat([h, skips[level]], dim=1))
             h = self.mix_up[level](net._run(net.up[level], h, condition, tokens, exists), frames)
+            for block in self.whole_up[level]:
+                h = block(h, frames)
             if middle is None:
                 middle = h.flatten(2).mean(dim=2).unflatten(0, (batch, frames)).mean(dim=1)
             if level:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from suffuse.diffusion.process import Gaussian, Joint
 from suffuse.diffusion.random import Random
 from suffuse.diffusion.state import Batch, Start, Task
 from suffuse.errors import AskError, DataError
@@ -21,6 +23,8 @@ from suffuse.modalities.labelled import LabelledGrid, Rows, learn_scale
 from suffuse.modalities.video import verbs as sugar
 from suffuse.modalities.video.files import CONTAINERS, MOVING, Clip, as_clips, read_clip, write_clip
 from suffuse.modalities.video.reading import read_clips
+
+CELLS = 1024
 
 
 class Video(LabelledGrid):
@@ -106,6 +110,7 @@ class Video(LabelledGrid):
         )
         if network:
             made.config["network"] = dict(network)
+        made.config |= {"whole": made._whole(), "warp": 0.5}
         stored, labels = made._tensors(clips)
         made.config |= learn_scale(stored)
         return made, Rows(made, stored, labels)
@@ -149,11 +154,33 @@ class Video(LabelledGrid):
         return torch.from_numpy(np.ascontiguousarray(stack)), labels
 
     # -- the model's parts -------------------------------------------------------------------------------------------
+    def joint(self) -> Joint:
+        """Frames repeat what they show, so that a clip's content is decided at levels near 1: `warp` below 1 spends training
+        there. Models of before have none and keep 2."""
+        joint = super().joint()
+        fields = {**joint.processes, self.field: Gaussian(warp=self.config.get("warp", 2.0))}
+        return Joint(fields, joint.weights)
+
+    def _frame_network(self) -> dict[str, Any]:
+        first = self.config["width"]
+        return self.config.get("network") or {"widths": [first, 2 * first], "patch": self.config["patch"]}
+
+    def _whole(self) -> list[int]:
+        """Blocks of attention over space and time: one each way wherever a clip has no more than `CELLS` cells."""
+        settings = self._frame_network()
+        count, side = len(settings["widths"]), settings.get("patch", 1)
+        if not isinstance(side, int) or settings.get("strides", 2) != 2:
+            return [0] * count
+        each = [
+            self.config["frames"] * math.prod(-(-n // (side << k)) for n in self.config["size"]) for k in range(count)
+        ]
+        return [int(cells <= CELLS) for cells in each]
+
     def network(self) -> nn.Module:
         from suffuse.networks.inflate import InflatedUNet
 
-        channels, first = self.config["channels"], self.config["width"]
-        settings = self.config.get("network") or {"widths": [first, 2 * first], "patch": self.config["patch"]}
+        channels = self.config["channels"]
+        settings = {"whole": self.config.get("whole"), **self._frame_network()}
         backbone = InflatedUNet(channels + 1, channels, condition=128, level_channel=channels, **settings)
         return GridNetwork(
             backbone,

@@ -46,7 +46,7 @@ def frame_features(
     if not 0 < level < 1:
         raise AskError(f"level must lie between 0 and 1, not {level!r}.")
     task, found = _task(model, films, level), []
-    hook = model.denoiser.network.backbone.mix_up[stage].register_forward_hook(
+    hook = model.denoiser.network.backbone.last_up(stage).register_forward_hook(
         lambda m, i, out: found.append(out.cpu())
     )
     frames = task.x["clip"].shape[1]
