@@ -20,7 +20,7 @@ import networkx as nx
 from tables import command, training_time
 
 import suffuse
-from suffuse.metrics.graphs import graph_distances, ratio, valid_unique_novel
+from suffuse.metrics.graphs import graph_distances, ratio, stochastic_blocks, valid_unique_novel
 from suffuse.modalities.graphs import reading
 from suffuse.modalities.graphs.projection import project, satisfies
 
@@ -39,6 +39,7 @@ SETS: dict[str, dict[str, Any]] = {
         "kinds": ("acyclic", "connected"),
         "read": LARGE | {"empty_prior": True},
     },
+    "sbm": {"file": "spectre/sbm.edges.json.gz", "kinds": (), "valid": stochastic_blocks, "read": LARGE, "batch": 8},
     "community": {"file": "gdss/community_small.edges.json.gz", "kinds": (), "read": SMALL},
     "ego": {"file": "gdss/ego_small.edges.json.gz", "kinds": (), "read": SMALL},
     "enzymes": {"file": "gdss/ENZYMES.edges.json.gz", "kinds": (), "read": LARGE, "batch": 16},
@@ -91,9 +92,13 @@ def measure(name: str, splits: dict[str, list[nx.Graph]], made: list[nx.Graph]) 
         out["mean"] = (out["degree"] + out["clustering"] + out["orbit"]) / 3
     else:
         out["ratio"] = ratio(out, graph_distances(splits["train"], splits["test"], kernel))
-    if kinds:
+    valid = SETS[name].get("valid", lambda g: all(satisfies(g, k) for k in kinds))
+    if kernel == "tv":
         label = "label" if name == "tissue" else None
-        out |= valid_unique_novel(made, splits["train"], lambda g: all(satisfies(g, k) for k in kinds), label)
+        out |= valid_unique_novel(made, splits["train"], valid, label)
+    elif made is not splits["train"]:
+        found = valid_unique_novel(made, splits["train"], lambda g: True)
+        out |= {k: found[k] for k in ("unique", "novel")}
     return out
 
 

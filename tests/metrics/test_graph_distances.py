@@ -75,3 +75,13 @@ def test_valid_unique_novel():
     blue = nx.path_graph(4)
     nx.set_node_attributes(blue, "blue", "label")
     assert m.valid_unique_novel([red], [blue], nx.is_tree, "label")["vun"] == 1.0
+
+
+def test_stochastic_blocks():
+    sizes = [30, 25, 35]
+    share = [[0.3 if i == j else 0.005 for j in range(3)] for i in range(3)]
+    made = [nx.stochastic_block_model(sizes, share, seed=k) for k in range(8)]
+    assert sum(m.stochastic_blocks(g) for g in made) >= 5
+    dense = [[0.6 if i == j else 0.005 for j in range(3)] for i in range(3)]
+    assert not any(m.stochastic_blocks(nx.stochastic_block_model(sizes, dense, seed=k)) for k in range(4))
+    assert not m.stochastic_blocks(nx.gnp_random_graph(60, 0.2, seed=0)) and not m.stochastic_blocks(nx.path_graph(80))
