@@ -1,5 +1,5 @@
 """Strong augmentation of 2-D and 3-D scans with masks: rotations, scalings, shifts, elastic warps, mirror images, contrast,
-brightness, blur and noise (after Isensee et al. 2021, appendix 4), for a whole batch at once."""
+brightness, blur and noise (after Isensee et al. 2021, appendix 4), for a whole batch at once, where the generator lives."""
 
 from __future__ import annotations
 
@@ -11,29 +11,28 @@ from torch import Tensor
 
 
 def uniform(draw: torch.Generator, low: float, high: float, *shape: int) -> Tensor:
-    return low + (high - low) * torch.rand(shape, generator=draw)
+    return low + (high - low) * torch.rand(shape, generator=draw, device=draw.device)
 
 
 def field(batch: int, grid: tuple[int, ...], draw: torch.Generator, mirror: bool, angle: float) -> Tensor:
     """(batch, *grid, D) where each cell of a warped scan is read, in the -1..1 of `grid_sample`."""
-    dims = len(grid)
-    turn = torch.eye(dims).repeat(batch, 1, 1)
+    dims, here = len(grid), draw.device
+    turn = torch.eye(dims, device=here).repeat(batch, 1, 1)
     for a in range(dims):
         for b in range(a + 1, dims):
             at = uniform(draw, -angle, angle, batch)
-            plane = torch.eye(dims).repeat(batch, 1, 1)
+            plane = torch.eye(dims, device=here).repeat(batch, 1, 1)
             plane[:, a, a], plane[:, b, b], plane[:, a, b], plane[:, b, a] = at.cos(), at.cos(), -at.sin(), at.sin()
             turn = turn @ plane
     turn = turn * uniform(draw, 0.85, 1.2, batch, 1, 1) * uniform(draw, 0.93, 1.07, batch, dims, 1)
     if mirror:  # the last coordinate of grid_sample is the first axis after the reversal below
-        turn[:, -1] *= torch.where(torch.rand(batch, 1, generator=draw) < 0.5, -1.0, 1.0)
-    extent = torch.tensor([float(g) for g in reversed(grid)])
+        turn[:, -1] *= torch.where(uniform(draw, 0, 1, batch, 1) < 0.5, -1.0, 1.0)
+    extent = torch.tensor([float(g) for g in reversed(grid)], device=here)
     turn = turn * extent[None, None, :] / extent[None, :, None]
     shift = uniform(draw, -0.12, 0.12, batch, dims, 1)
     where = F.affine_grid(torch.cat([turn, shift], dim=2), [batch, 1, *grid], align_corners=False)
-    coarse = (
-        0.09 * torch.randn(batch, dims, *[4] * dims, generator=draw) * uniform(draw, 0, 1, batch, *[1] * (dims + 1))
-    )
+    coarse = 0.09 * torch.randn(batch, dims, *[4] * dims, generator=draw, device=here)
+    coarse = coarse * uniform(draw, 0, 1, batch, *[1] * (dims + 1))
     mode = "bilinear" if dims == 2 else "trilinear"
     return where + F.interpolate(coarse, size=grid, mode=mode, align_corners=True).movedim(1, -1)
 
@@ -53,9 +52,9 @@ def contrast(image: Tensor, draw: torch.Generator) -> Tensor:
     mode = "bilinear" if image.dim() == 4 else "trilinear"
     low = F.interpolate(out, scale_factor=0.5, mode=mode)
     blurred = F.interpolate(low, size=image.shape[2:], mode=mode)
-    out = torch.where(torch.rand(batch, *ones, generator=draw) < 0.25, blurred, out)
-    noise = torch.randn(image.shape, generator=draw) * uniform(draw, 0, 0.08, batch, *ones)
-    return out + torch.where(torch.rand(batch, *ones, generator=draw) < 0.4, noise, torch.zeros(()))
+    out = torch.where(uniform(draw, 0, 1, batch, *ones) < 0.25, blurred, out)
+    noise = torch.randn(image.shape, generator=draw, device=draw.device) * uniform(draw, 0, 0.08, batch, *ones)
+    return out + torch.where(uniform(draw, 0, 1, batch, *ones) < 0.4, noise, 0.0)
 
 
 def augment(

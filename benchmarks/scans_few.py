@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from scans_augment import augment, descend
+from scans_clock import Clock
 from tables import table
 from torch import Tensor
 
@@ -59,15 +60,22 @@ class Volumes:
         here = torch.stack([(self.mask == k).flatten(1).sum(1) for k in (1, 2)], dim=1)
         self.outside = torch.tensor(counts) - here
 
+    def part(self, rows: slice) -> Volumes:
+        some = copy.copy(self)
+        some.image, some.seen, some.mask, some.outside = (
+            v[rows] for v in (self.image, self.seen, self.mask, self.outside)
+        )
+        return some
+
     def take(self, rows: list[int] | Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return self.image[rows], self.seen[rows], self.mask[rows]
 
 
 def logits(denoiser: Any, image: Tensor, seen: Tensor, classes: int) -> Tensor:
     """(B, *grid, K): the mask asked of scans (in model units) in one call, as `model.segment` asks it."""
-    tokens = torch.full((len(image), *image.shape[2:]), classes)
-    levels = {"image": (~seen).float(), "mask": torch.ones(len(image), 1, 1, 1)}
-    return denoiser({"image": torch.where(seen, image, torch.zeros(())), "mask": tokens}, levels, {})["mask"]
+    tokens = torch.full((len(image), *image.shape[2:]), classes, device=image.device)
+    levels = {"image": (~seen).float(), "mask": torch.ones(len(image), 1, 1, 1, device=image.device)}
+    return denoiser({"image": torch.where(seen, image, 0.0), "mask": tokens}, levels, {})["mask"]
 
 
 def loss_of(found: Tensor, mask: Tensor, classes: int) -> Tensor:
@@ -77,40 +85,81 @@ def loss_of(found: Tensor, mask: Tensor, classes: int) -> Tensor:
     return entropy - (2 * (share * hot).sum(0) / (share.sum(0) + hot.sum(0)).clamp(min=1)).mean()
 
 
-def fit(model: Any, real: Any, made: Any, minutes: float, seed: int, rate: float = 2e-3, batch: int = 4) -> int:
-    """Train a model's network as a segmenter on augmented pairs, half of them `made` if given; returns the steps."""
-    classes, denoiser = model.modality.config["mask_classes"], model.denoiser.train()
-    draw = torch.Generator().manual_seed(seed)
-    optimiser = torch.optim.AdamW(denoiser.parameters(), rate, weight_decay=0.01, betas=(0.9, 0.99))
-    begun, steps = time.process_time(), 0
-    while (done := (time.process_time() - begun) / 60 / minutes) < 1:
-        sources = [real] * (batch // 2) + [made or real] * (batch - batch // 2)
-        rows = [[part[int(torch.randint(len(s[0]), (), generator=draw))] for part in s] for s in sources]
-        image, seen, mask = (torch.stack(part) for part in zip(*rows, strict=True))
+def fit(
+    model: Any,
+    real: Any,
+    made: Any,
+    minutes: float,
+    seed: int,
+    rate: float = 2e-3,
+    batch: int = 4,
+    device: str = "cpu",
+    judge: Callable[[], float] | None = None,
+) -> dict[str, Any]:
+    """Train a model's network as a segmenter on augmented pairs, half of them `made` if given; {"steps": ...}.
+
+    judge: asked twelve times what the averaged weights are worth on validation volumes; the best are kept, the answers are
+    returned as "validation", [[steps, points], ...].
+    """
+    classes, denoiser = model.modality.config["mask_classes"], model.denoiser.to(device).train()
+    draw = torch.Generator(device).manual_seed(seed)
+    fused = {"fused": True} if device != "cpu" else {}
+    optimiser = torch.optim.AdamW(denoiser.parameters(), rate, weight_decay=0.01, betas=(0.9, 0.99), **fused)
+    sources = [tuple(v.to(device) for v in s) for s in ((real, made) if made else (real, real))]
+    sizes = (batch // 2, batch - batch // 2)
+    now = list(denoiser.parameters())
+    slow, best, asked = [p.detach().clone() for p in now], None, []
+    clock, steps = Clock(minutes, device), 0
+    while (done := clock()) < 1:
+        rows = [torch.randint(len(s[0]), (n,), generator=draw, device=device) for s, n in zip(sources, sizes)]
+        image, seen, mask = (torch.cat([s[k][r] for s, r in zip(sources, rows)]) for k in range(3))
         image, seen, mask = augment(image, seen, mask, classes, draw)
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(device, torch.bfloat16):
             found = logits(denoiser, model.modality.scale(image), seen, classes)
         loss = loss_of(found.float(), mask, classes)
         descend(optimiser, loss, rate, steps, done)
         steps += 1
+        if judge:
+            torch._foreach_lerp_(slow, [p.detach() for p in now], max(0.01, steps**-0.75))
+            if 12 * done >= len(asked) + 0.9:
+                best = _judged(denoiser, now, slow, judge, asked, steps, best)
         if steps % 100 == 0:
             print(f"  step {steps}, {100 * done:.0f} %, loss {loss.item():.4f}", flush=True)
+    if judge:
+        best = _judged(denoiser, now, slow, judge, asked, steps, best)
+        torch._foreach_copy_([p.detach() for p in now], best)
     denoiser.eval()
-    return steps
+    return {"steps": steps, "validation": asked}
+
+
+def _judged(
+    denoiser: Any, now: list[Tensor], slow: list[Tensor], judge: Any, asked: list[Any], steps: int, best: Any
+) -> Any:
+    """The better of `best` and the averaged weights `slow`; the network goes on with those that it had."""
+    kept = [p.detach().clone() for p in now]
+    torch._foreach_copy_([p.detach() for p in now], slow)
+    denoiser.eval()
+    score = judge()
+    if not asked or score > max(s for _, s in asked):
+        best = [p.clone() for p in slow]
+    asked.append([steps, score])
+    torch._foreach_copy_([p.detach() for p in now], kept)
+    denoiser.train()
+    return best
 
 
 @torch.inference_mode()
-def overlaps(model: Any, volumes: Volumes) -> np.ndarray:
+def overlaps(model: Any, volumes: Volumes, device: str = "cpu") -> np.ndarray:
     """(N, 2) Dice of anterior and posterior, mask voxels outside the grid counted as missed."""
     out, classes = [], model.modality.config["mask_classes"]
     for rows in torch.arange(len(volumes.image)).split(10):
-        image, seen, mask = volumes.take(rows)
+        image, seen, mask = (v.to(device) for v in volumes.take(rows))
         found = logits(model.denoiser, model.modality.scale(image), seen, classes).argmax(-1)
         for k in (1, 2):
             a, b = (found == k) & seen[:, 0], mask == k
-            total = a.flatten(1).sum(1) + b.flatten(1).sum(1) + volumes.outside[rows, k - 1]
+            total = a.flatten(1).sum(1) + b.flatten(1).sum(1) + volumes.outside[rows, k - 1].to(device)
             out.append(2 * (a & b).flatten(1).sum(1).double() / total.clamp(min=1))
-    return torch.cat([torch.stack(out[k : k + 2], dim=1) for k in range(0, len(out), 2)]).numpy()
+    return torch.cat([torch.stack(out[k : k + 2], dim=1) for k in range(0, len(out), 2)]).cpu().numpy()
 
 
 def generator(data: Volumes, found: list[Any], count: int, work: Path, minutes: float, seed: int) -> Any:
@@ -183,13 +232,6 @@ def run(data: Path, work: Path, minutes: float, seed: int, n: int = 100) -> None
     volumes = Volumes(base, found)
     parts = {"val": slice(POOL - VALIDATION, POOL), "test": slice(POOL, None)}
 
-    def part(name: str) -> Volumes:
-        some = copy.copy(volumes)
-        some.image, some.seen, some.mask, some.outside = (
-            v[parts[name]] for v in (volumes.image, volumes.seen, volumes.mask, volumes.outside)
-        )
-        return some
-
     size = sum(p.numel() for p in base.denoiser.parameters())
     notes = (
         f"MSD Task04, {POOL} volumes to train with ({VALIDATION} of them for validation), {len(found) - POOL} test volumes; "
@@ -214,8 +256,8 @@ def run(data: Path, work: Path, minutes: float, seed: int, n: int = 100) -> None
             model = Model.new(base.modality)
             if start is not None:
                 model.denoiser.load_state_dict({k: v.float() for k, v in start.denoiser.state_dict().items()})
-            steps = fit(model, volumes.take(labelled(count)), made, minutes * LONGER.get(arm, 1), seed)
-            np.savez(path, steps=steps, **{p: overlaps(model, part(p)) for p in parts})
+            steps = fit(model, volumes.take(labelled(count)), made, minutes * LONGER.get(arm, 1), seed)["steps"]
+            np.savez(path, steps=steps, **{p: overlaps(model, volumes.part(rows)) for p, rows in parts.items()})
         with np.load(path) as file:
             results[count, arm] = {p: file[p].mean(1) for p in parts}, int(file["steps"])
         report(results, notes)

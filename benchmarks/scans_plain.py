@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scans_clock import Clock
 from torch import Tensor
 
 from suffuse.networks.unet import UNet
@@ -23,14 +25,31 @@ class Plain:
     def __call__(self, x: Tensor) -> Tensor:
         return self.net(x, x.new_zeros(len(x), 128))
 
-    def train(self, x: Tensor, y: Tensor, minutes: float, batch: int = 32, rate: float = 2e-3) -> Plain:
-        """Inputs (N, ...) to targets (N, ...): mean squared error, AdamW with warm-up and a cosine to 0, for `minutes` of process
-        time."""
-        optimiser = torch.optim.AdamW(self.net.parameters(), rate, weight_decay=0.01)
-        begun, draw = time.process_time(), torch.Generator().manual_seed(0)
-        while (done := (time.process_time() - begun) / 60 / minutes) < 1:
-            rows = torch.randint(len(x), (batch,), generator=draw)
-            loss = F.mse_loss(self(x[rows]), y[rows])
+    def train(
+        self,
+        x: Tensor,
+        y: Tensor,
+        minutes: float,
+        batch: int = 32,
+        rate: float = 2e-3,
+        device: str = "cpu",
+        judge: Callable[[], float] | None = None,
+    ) -> Plain:
+        """Inputs (N, ...) to targets (N, ...): mean squared error, AdamW with warm-up and a cosine to 0, for `minutes`.
+
+        judge: asked ten times for an error on validation data; the best weights are kept, `judged` is [[steps, error], ...].
+        """
+        self.net.to(device).train()
+        x, y = x.to(device), y.to(device)
+        optimiser = torch.optim.AdamW(self.net.parameters(), rate, weight_decay=0.01, fused=device != "cpu")
+        clock, draw = Clock(minutes, device), torch.Generator(device).manual_seed(0)
+        best: Any = None
+        self.judged: list[list[float]] = []
+        while (done := clock()) < 1:
+            rows = torch.randint(len(x), (batch,), generator=draw, device=device)
+            with torch.autocast(device, torch.bfloat16, enabled=device != "cpu"):
+                found = self(x[rows].float())
+            loss = F.mse_loss(found.float(), y[rows].float())
             for group in optimiser.param_groups:
                 group["lr"] = rate * min(1, (self.steps + 1) / 50) * 0.5 * (1 + np.cos(np.pi * done))
             optimiser.zero_grad()
@@ -38,8 +57,22 @@ class Plain:
             torch.nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
             optimiser.step()
             self.steps += 1
+            if judge and 10 * done >= len(self.judged) + 0.9:
+                best = self._judge(judge, best)
+        if judge:
+            self.net.load_state_dict(self._judge(judge, best))
         self.net.eval()
         return self
+
+    def _judge(self, judge: Callable[[], float], best: Any) -> Any:
+        self.net.eval()
+        with torch.inference_mode():
+            error = judge()
+        if not self.judged or error < min(e for _, e in self.judged):
+            best = {k: v.detach().clone() for k, v in self.net.state_dict().items()}
+        self.judged.append([self.steps, error])
+        self.net.train()
+        return best
 
 
 def errors(made: np.ndarray, real: np.ndarray, inside: np.ndarray) -> tuple[float, float]:

@@ -213,6 +213,7 @@ class Scans(LabelledGrid):
             known |= {"segment": 0.25, "paint": 0.15}
         if len(self.config["channels"]) > 1:
             known["translate"] = 0.4
+            known["reconstruct"] = 0.0
         return known
 
     def start(self, task: str, batch: Batch, random: Random, step: int) -> Start:
@@ -225,6 +226,9 @@ class Scans(LabelledGrid):
             u = random.uniform((batch.x["image"].shape[1],), index, step, "channels")
             given = (u == u.amin(1, keepdim=True)) | ((u < 0.5) & (u < u.amax(1, keepdim=True)))
             start.levels["image"] = torch.where(given, 0.0, 1.0).reshape(size, -1, *full[2:])
+        if task == "reconstruct":  # the first channel from the others, such as what was measured of it
+            asked = torch.arange(batch.x["image"].shape[1]) == 0
+            start.levels["image"] = asked.float().reshape(1, -1, *full[2:]).expand(size, -1, *full[2:])
         if task == "segment":
             start.levels["image"] = torch.zeros(full)
         if self.masked:

@@ -161,20 +161,23 @@ def reconstruct(
     n: int = 1,
     *,
     noise: float = 0.0,
-    method: str = "pigdm",
+    method: str | None = None,
     given: dict[str, Any] | None = None,
     **settings: Any,
 ) -> list[Case]:
     """n images of a 2-D scan from part of its k-space, in physical units.
 
     kspace: (H, W) complex, the orthonormal 2-D Fourier transform of the image, anything where it was not sampled. sampled:
-    (H, W) bool. noise: deviation of the error of each real and imaginary part, in the image's units. method: "pigdm" or "ddnm".
+    (H, W) bool. noise: deviation of the error of each real and imaginary part, in the image's units. method: "pigdm" (the
+    default) or "ddnm". A model whose channels are ("image", "measured"), trained on the task "reconstruct" with pseudo-inverses of
+    measurements as the second, is shown that of `kspace`, and "ddnm" is its default.
     """
     from suffuse.modalities.scans.operators import KSpace
 
     modality = model.modality
-    if len(modality.config["grid"]) != 2 or len(modality.config["channels"]) != 1:
-        raise AskError("reconstruct knows 2-D scans of one channel.")
+    learned = modality.config["channels"][1:] == ["measured"]
+    if len(modality.config["grid"]) != 2 or not (learned or len(modality.config["channels"]) == 1):
+        raise AskError("reconstruct knows 2-D scans of one channel, or of the channels image and measured.")
     if modality.config["rule"] == "volume":
         raise AskError("reconstruct needs a model with fixed intensities; train it with intensities=LOW,HIGH.")
     kspace, sampled = np.asarray(kspace), np.asarray(sampled, bool)
@@ -188,4 +191,7 @@ def reconstruct(
     unit = (high - low) * modality.config["std"]
     offset = operator.apply(torch.full((1, 1, *grid), low + (high - low) * modality.config["mean"]))
     y = torch.from_numpy(np.stack([kspace.real, kspace.imag])[None].astype(np.float32)) * operator.keep
+    if learned:
+        given = {"measured": operator.inverse(y)[0, 0].numpy(), **(given or {})}
+    method = method or ("ddnm" if learned else "pigdm")
     return model.restore((y - offset) / unit, operator, noise=noise / unit, method=method, n=n, given=given, **settings)
