@@ -18,6 +18,8 @@ from tables import table
 from torch import Tensor
 
 WIDTH = 64
+SHARE = 0.34
+"""Of the minutes, for each of the two networks."""
 
 
 def changed(x: Tensor, copies: int, seed: int) -> Tensor:
@@ -108,9 +110,9 @@ def answers(
         at = zero["val"].to(device)
         return float(F.mse_loss(at + plain(at), x["val"].to(device)))
 
-    plain.train(*parts, 0.36 * minutes, batch, device=device, judge=judge)
+    plain.train(*parts, SHARE * minutes, batch, device=device, judge=judge)
     print(f"  plain {plain.steps} steps, {plain.judged}", flush=True)
-    model, steps = model_of(more, operator.inverse(measured), 0.36 * minutes, seed, device, batch)
+    model, steps = model_of(more, operator.inverse(measured), SHARE * minutes, seed, device, batch)
     print(f"  suffuse {steps} steps after {clock():.1f} minutes", flush=True)
     size = sum(p.numel() for p in model.denoiser.parameters())
     everywhere = {p: np.ones(sets[p].shape, bool) for p in ("val", "test")}
@@ -159,7 +161,7 @@ def answers(
         f"PneumoniaMNIST, all {len(test)} test pictures of 28 x 28; 7 of 28 columns of k-space (3 lowest, 4 random, one mask "
         f"for all), no noise. suffuse: {size:,} parameters, {steps} steps; the U-Net: {plain.parameters:,} parameters, "
         f"{plain.steps} steps, of which step {kept[0]} is kept (lowest validation error; the last had "
-        f"{-10 * np.log10(plain.judged[-1][1]):.2f} dB); each {0.36 * minutes:.2g} minutes of "
+        f"{-10 * np.log10(plain.judged[-1][1]):.2f} dB); each {SHARE * minutes:.2g} minutes of "
         f"{torch.cuda.get_device_name() + ' shared with other trainings' if device != 'cpu' else 'one CPU core'}, batches of "
         f"{batch}, {copies} changed copies (mirror, shift, contrast) of every training picture for both. Calls and stochasticity "
         f"chosen on 120 validation pictures (dB there: {chosen}), and so the factor that spreads the draws to hold 90 %."

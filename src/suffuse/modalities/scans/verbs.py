@@ -169,8 +169,8 @@ def reconstruct(
 
     kspace: (H, W) complex, the orthonormal 2-D Fourier transform of the image, anything where it was not sampled. sampled:
     (H, W) bool. noise: deviation of the error of each real and imaginary part, in the image's units. method: "pigdm" (the
-    default) or "ddnm". A model whose channels are ("image", "measured"), trained on the task "reconstruct" with pseudo-inverses of
-    measurements as the second, is shown that of `kspace`, and "ddnm" is its default.
+    default) or "ddnm". A model whose channels are ("image", "measured"), trained on the task "reconstruct" with
+    pseudo-inverses of measurements as the second, is shown that of `kspace`, and "ddnm" is its default.
     """
     from suffuse.modalities.scans.operators import KSpace
 

@@ -48,7 +48,9 @@ def write_cases(cases: list[Case], path: Path, first: int = 0) -> list[Path]:
     flat = cases[0].reference.stored.ndim == 2
     with atomic_folder(path, existing="merge") as partial:
         made = [
-            p for k, case in enumerate(cases, first) for p in _one(case, partial, f"{k:03d}{'.png' if flat else '.nii.gz'}")
+            p
+            for k, case in enumerate(cases, first)
+            for p in _one(case, partial, f"{k:03d}{'.png' if flat else '.nii.gz'}")
         ]
     return [path / p.name for p in made]
 
