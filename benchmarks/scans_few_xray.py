@@ -46,9 +46,9 @@ class Asked(nn.Module):
         self.denoiser = model.denoiser
 
     def forward(self, x: Tensor) -> Tensor:
-        ones = torch.ones(len(x), 1)
-        fields = {"image": x, "label": torch.full((len(x), 1), 2)}
-        return self.denoiser(fields, {"image": torch.zeros(len(x), 1, 1, 1), "label": ones}, {})["label"][:, 0]
+        ones = torch.ones(len(x), 1, device=x.device)
+        fields = {"image": x, "label": torch.full((len(x), 1), 2, device=x.device)}
+        return self.denoiser(fields, {"image": 0 * ones[:, :, None, None], "label": ones}, {})["label"][:, 0]
 
 
 def fit(net: nn.Module, scale: Any, x: Tensor, y: Tensor, made: Any, minutes: float, seed: int, rate: float) -> int:
