@@ -73,7 +73,6 @@ def test_batch_rows_do_not_meet():
 def test_attention_over_space_and_time_starts_as_nothing_and_follows_what_moves():
     image = filled(UNet(2, 1, dims=2, **SETTINGS))
     net = InflatedUNet(2, 1, level_channel=1, whole=(1, 2), **SETTINGS)
-    assert not any(m.attends for m in (*net.mix_down, *net.mix_up))
     net.frame.load_state_dict(image.state_dict())
     x, condition = torch.randn(2, 2, 5, 11, 14), torch.randn(2, 32)
     each = torch.stack([image(x[:, :, t], condition) for t in range(5)], dim=2)

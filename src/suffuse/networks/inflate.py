@@ -65,9 +65,9 @@ class InflatedUNet(nn.Module):
 
     widths, blocks, attention, condition, tokens, patch, strides: of the 2-D U-Net. level_channel: the input channel that
     holds the noise levels; each frame's mean level then joins its condition, so that frames may differ in level.
-    far: per resolution, whether each cell attends to itself in all frames there (default: at the lowest only, and nowhere
-    with `whole`). whole: per resolution, how many blocks of attention over all cells of all frames follow the mixing on
-    each way (default: none).
+    far: per resolution, whether each cell attends to itself in all frames there (default: at the lowest only).
+    whole: per resolution, how many blocks of attention over all cells of all frames follow the mixing on each way
+    (default: none).
     frame: attribute, the 2-D UNet, whose weights may be an image model's. features: width of the pooled features.
     """
 
@@ -96,8 +96,7 @@ class InflatedUNet(nn.Module):
         if self.frame_level is not None:
             zero(self.frame_level.mlp[-1])
         counts = [0] * len(widths) if whole is None else list(whole)
-        last = len(widths) - 1 if not any(counts) else None
-        far = [level == last for level in range(len(widths))] if far is None else list(far)
+        far = [level == len(widths) - 1 for level in range(len(widths))] if far is None else list(far)
         self.mix_down = nn.ModuleList(FrameMix(width, attends) for width, attends in zip(widths, far, strict=True))
         self.mix_up = nn.ModuleList(FrameMix(width, attends) for width, attends in zip(widths, far, strict=True))
 

@@ -24,7 +24,7 @@ from suffuse.modalities.video import verbs as sugar
 from suffuse.modalities.video.files import CONTAINERS, MOVING, Clip, as_clips, read_clip, write_clip
 from suffuse.modalities.video.reading import read_clips
 
-CELLS = 1024
+NEAR, ALL, WARP = 64, 256, 0.4
 
 
 class Video(LabelledGrid):
@@ -110,7 +110,7 @@ class Video(LabelledGrid):
         )
         if network:
             made.config["network"] = dict(network)
-        made.config |= {"whole": made._whole(), "warp": 0.5}
+        made.config |= {"mixing": made._mixing(), "warp": WARP}
         stored, labels = made._tensors(clips)
         made.config |= learn_scale(stored)
         return made, Rows(made, stored, labels)
@@ -165,22 +165,24 @@ class Video(LabelledGrid):
         first = self.config["width"]
         return self.config.get("network") or {"widths": [first, 2 * first], "patch": self.config["patch"]}
 
-    def _whole(self) -> list[int]:
-        """Blocks of attention over space and time: one each way wherever a clip has no more than `CELLS` cells."""
+    def _mixing(self) -> dict[str, list[Any]]:
+        """How frames are mixed at each resolution: `far` where a frame has at most `NEAR` cells, `whole` where a clip has at
+        most `ALL` (see `InflatedUNet`)."""
         settings = self._frame_network()
         count, side = len(settings["widths"]), settings.get("patch", 1)
         if not isinstance(side, int) or settings.get("strides", 2) != 2:
-            return [0] * count
-        each = [
-            self.config["frames"] * math.prod(-(-n // (side << k)) for n in self.config["size"]) for k in range(count)
-        ]
-        return [int(cells <= CELLS) for cells in each]
+            return {}
+        cells = [math.prod(-(-n // (side << k)) for n in self.config["size"]) for k in range(count)]
+        return {
+            "far": [k == count - 1 or n <= NEAR for k, n in enumerate(cells)],
+            "whole": [int(n * self.config["frames"] <= ALL) for n in cells],
+        }
 
     def network(self) -> nn.Module:
         from suffuse.networks.inflate import InflatedUNet
 
         channels = self.config["channels"]
-        settings = {"whole": self.config.get("whole"), **self._frame_network()}
+        settings = {**self.config.get("mixing", {}), **self._frame_network()}
         backbone = InflatedUNet(channels + 1, channels, condition=128, level_channel=channels, **settings)
         return GridNetwork(
             backbone,
