@@ -8,6 +8,10 @@ python benchmarks/scans.py kspace --data ../shared/data --minutes 3
 python benchmarks/scans.py large
 python benchmarks/scans.py few --data ../shared/data --minutes 3 --work runs
 python benchmarks/scans.py few-xray --data ../shared/data --minutes 5 --work runs
+python benchmarks/scans.py few-long --data ../shared/data --minutes 7 --device cuda --work runs
+python benchmarks/scans.py few-xray-long --data ../shared/data --minutes 8 --device cuda --work runs
+python benchmarks/scans.py kspace-learned --data ../shared/data --minutes 8 --device cuda --work runs
+python benchmarks/scans.py translate-pairs --data ../shared/data --minutes 8 --device cuda --work runs
 python benchmarks/scans.py volumes --data ../shared/data --minutes 9 --work runs --peers peers/bin/python   # after `few`
 """
 
@@ -23,10 +27,14 @@ from typing import Any
 
 import numpy as np
 import scans_few
+import scans_few_long
 import scans_few_xray
+import scans_few_xray_long
 import scans_kspace
+import scans_kspace_learned
 import scans_large
 import scans_translate
+import scans_translate_pairs
 import scans_volumes
 import torch
 from scans_typical import beyond_detail
@@ -250,11 +258,23 @@ def labels(data: Path) -> None:
     )
 
 
+PARTS = {
+    "few": lambda a: scans_few.run(a.data, a.work, a.minutes, a.seed),
+    "few-long": lambda a: scans_few_long.run(a.data, a.work, a.minutes, a.seed, a.device),
+    "few-xray": lambda a: scans_few_xray.run(a.data, a.work, a.minutes, a.seed),
+    "few-xray-long": lambda a: scans_few_xray_long.run(a.data, a.work, a.minutes, a.seed, a.device),
+    "kspace": lambda a: scans_kspace.run(a.data, a.count, a.draws, a.minutes, a.seed),
+    "kspace-learned": lambda a: scans_kspace_learned.run(a.data, a.work, a.minutes, a.draws, a.seed, a.device),
+    "translate": lambda a: scans_translate.run(a.data, a.work, a.minutes, a.draws, a.seed),
+    "translate-pairs": lambda a: scans_translate_pairs.run(a.data, a.work, a.minutes, a.draws, a.seed, a.device),
+}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "line",
-        choices=("round-trip", "anomaly", "labels", "translate", "kspace", "large", "few", "few-xray", "volumes"),
+        choices=("round-trip", "anomaly", "labels", "large", "volumes", *PARTS),
     )
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--work", type=Path, default=Path("runs"))
@@ -262,6 +282,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--draws", type=int, default=32, help="samples of one answer (translate, kspace)")
     parser.add_argument("--count", type=int, default=60, help="test pictures (kspace)")
+    parser.add_argument(
+        "--device", default="cpu", help="of the -long, -learned and -pairs parts; cuda: minutes are of wall time"
+    )
     parser.add_argument("--peers", help="the Python of an environment with MONAI (volumes)")
     parser.add_argument("--model", default="hippocampus", help="of large: a zoo name or folder")
     parser.add_argument("--size", type=int, nargs=3, default=(256, 256, 180), help="of large")
@@ -271,16 +294,10 @@ def main() -> None:
         round_trip(a.data)
     elif a.line == "labels":
         labels(a.data)
-    elif a.line == "translate":
-        scans_translate.run(a.data, a.work, a.minutes, a.draws, a.seed)
-    elif a.line == "kspace":
-        scans_kspace.run(a.data, a.count, a.draws, a.minutes, a.seed)
     elif a.line == "large":
         scans_large.run(a.model, tuple(a.size), 4, a.seed)
-    elif a.line == "few":
-        scans_few.run(a.data, a.work, a.minutes, a.seed)
-    elif a.line == "few-xray":
-        scans_few_xray.run(a.data, a.work, a.minutes, a.seed)
+    elif a.line in PARTS:
+        PARTS[a.line](a)
     elif a.line == "volumes":
         scans_volumes.run(a.data, a.work, a.minutes, a.peers, a.seed)
     else:
