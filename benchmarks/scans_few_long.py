@@ -118,6 +118,9 @@ def run(data: Path, work: Path, minutes: float, seed: int, device: str, counts: 
     rows, notes = [], ""
     for count in counts:
         if not (work / f"few_{count}.json").is_file():
+            if device != "cpu" and not torch.cuda.is_available():
+                notes += f" {count} labels: not run."
+                continue
             work.mkdir(parents=True, exist_ok=True)
             learn(modality, volumes, count, minutes, work, seed, device)
         done = json.loads((work / f"few_{count}.json").read_text())
