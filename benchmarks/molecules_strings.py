@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
+import lzma
 import time
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from molecules import fcd
-from tables import table
+from tables import table, training_time
 from torch import Tensor, nn
 
 import suffuse
@@ -102,9 +103,10 @@ class CharRNN(nn.Module):
 
 
 def charrnn(
-    smiles: list[str], minutes: float, count: int, batch: int = 64, rate: float = 2e-3
+    smiles: list[str], minutes: float, count: int, batch: int = 64, rate: float = 2e-3, device: str = "cpu"
 ) -> tuple[list[str], int]:
-    """(SMILES made, parameters) of a CharRNN trained for some minutes of processor time."""
+    """(SMILES made, parameters) of a CharRNN trained for some minutes of processor time (wall time on an accelerator)."""
+    clock = time.process_time if device == "cpu" else time.perf_counter
     letters = ["\n", *sorted(set("".join(smiles)))]
     code = {c: k for k, c in enumerate(letters)}
     longest = max(map(len, smiles)) + 2
@@ -113,15 +115,15 @@ def charrnn(
         data[k, 1 : len(text) + 1] = torch.tensor([code[c] for c in text])
     size = torch.tensor([len(s) for s in smiles])
     torch.manual_seed(0)
-    model = CharRNN(len(letters))
+    model = CharRNN(len(letters)).to(device)
     optimiser = torch.optim.Adam(model.parameters(), rate)
-    begun, draw, step = time.process_time(), torch.Generator().manual_seed(0), 0
-    while (done := (time.process_time() - begun) / 60 / minutes) < 1:
+    begun, draw, step = clock(), torch.Generator().manual_seed(0), 0
+    while (done := (clock() - begun) / 60 / minutes) < 1:
         rows = torch.randint(len(data), (batch,), generator=draw)
         width = int(size[rows].max()) + 2
-        x = data[rows, :width]
+        x = data[rows, :width].to(device)
         target = x[:, 1:].clone()
-        target[torch.arange(1, width) > size[rows, None] + 1] = -100
+        target[torch.arange(1, width, device=device) > size[rows, None].to(device) + 1] = -100
         loss = F.cross_entropy(model(x[:, :-1])[0].flatten(0, 1), target.flatten(), ignore_index=-100)
         optimiser.zero_grad()
         loss.backward()
@@ -133,10 +135,10 @@ def charrnn(
         if step % 200 == 0:
             print(f"CharRNN {done:.2f} step {step} loss {loss.item():.4f}", flush=True)
     with torch.inference_mode():
-        x, state, made = torch.zeros(count, 1, dtype=torch.int64), None, []
+        x, state, made = torch.zeros(count, 1, dtype=torch.int64, device=device), None, []
         for _ in range(longest - 1):
             logits, state = model(x, state)
-            x = torch.multinomial(torch.softmax(logits[:, -1], -1), 1, generator=draw)
+            x = torch.multinomial(torch.softmax(logits[:, -1], -1), 1)
             made.append(x)
     rows = torch.cat(made, 1).tolist()
     texts = ["".join(letters[t] for t in row).split("\n")[0] for row in rows]
@@ -175,6 +177,18 @@ def drawn(model: suffuse.Model, count: int, seed: int, label: str | None = None,
     return [str(s) for s in model.sample(count, given, batch=250, seed=seed, **settings)]
 
 
+class Made:
+    """Lines that were drawn on an accelerator: `lines.json.xz` of a folder, a list of settings with their lines."""
+
+    def __init__(self, folder: Path):
+        self.rows = json.loads(lzma.decompress((folder / "lines.json.xz").read_bytes()))
+
+    def lines(self, **settings: Any) -> list[str] | None:
+        """Those of the first row with these settings, or None."""
+        found = (row["lines"] for row in self.rows if all(row[k] == v for k, v in settings.items()))
+        return next(found, None)
+
+
 def trained(train: list[str], place: Path, minutes: float) -> suffuse.Model:
     """The model in `place`: loaded, resumed or trained."""
     if (place / "config.json").exists():
@@ -204,20 +218,31 @@ def validate(model: suffuse.Model, place: Path, left: list[str], seen: set[str],
         for by in ("random", "entropy", "left"):
             for temperature in asked.temperature:
                 settings = {"path": Clock(steps, order=Even(by)), "temperature": temperature}
-                lines = drawn(model, asked.count, seed=1, **settings)
+                if asked.made:
+                    lines = Made(asked.made).lines(steps=steps, order=by, temperature=temperature, seed=1)
+                else:
+                    lines = drawn(model, asked.count, seed=1, **settings)
+                if lines is None:
+                    continue
                 print(steps, by, temperature, figures(from_text(lines, place), seen, left), flush=True)
 
 
 def steer(model: suffuse.Model, place: Path, train: list[str], asked: argparse.Namespace) -> None:
     """The table of molecules asked to be drug-like."""
-    rows = [["training molecules (real)", *drug_like(train[: asked.made]), ""]]
+    rows = [["training molecules (real)", *drug_like(train[: asked.asked]), ""]]
     for title, label, weight in [
         ("labels as in the data", None, 1.0),
         *[("label 'clear'", "clear", g) for g in asked.guidance],
     ]:
         begun = time.process_time()
-        lines = drawn(model, asked.made, 2, label, steps=asked.steps[-1], guidance=weight)
-        spent = time.process_time() - begun
+        settings = {"path": Clock(asked.steps[-1], order=Even(asked.order)), "guidance": weight}
+        if asked.made:
+            wanted = {"seed": 2, "label": label, "guidance": weight} if label else {"seed": 1, "label": None}
+            lines = Made(asked.made).lines(steps=asked.steps[-1], order=asked.order, temperature=1.0, **wanted)
+            spent = ""
+        else:
+            lines = drawn(model, asked.asked, 2, label, **settings)
+            spent = time.process_time() - begun
         title += f", guidance {weight:g}" if label else ""
         rows.append([title, *drug_like(from_text(lines, place)), spent])
         print(rows[-1], flush=True)
@@ -226,7 +251,7 @@ def steer(model: suffuse.Model, place: Path, train: list[str], asked: argparse.N
         "Drug-like molecules on request (MOSES)",
         ["", "valid %", "unique %", "QED > .8 and SA < 3, %", "mean QED", "mean SA", "CPU seconds"],
         rows,
-        f"{asked.made:,} molecules a row, {asked.steps[-1]} calls (twice that with guidance); the model of "
+        f"{asked.asked:,} molecules a row, {asked.steps[-1]} calls (twice that with guidance); the model of "
         "molecules_strings.md. Label 'clear' in training: QED > .85 and SA < 2.8. One seed.",
     )
 
@@ -241,7 +266,8 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--molecules", type=int, default=100_000, help="training molecules")
     parser.add_argument("--count", type=int, default=5000)
-    parser.add_argument("--made", type=int, default=1000, help="molecules a row of the table of drug-like ones")
+    parser.add_argument("--asked", type=int, default=1000, help="molecules a row of the table of drug-like ones")
+    parser.add_argument("--made", type=Path, help="a folder with lines and a CharRNN's SMILES made on an accelerator")
     parser.add_argument("--steps", type=int, nargs="+", default=[20, 50])
     parser.add_argument(
         "--order", default="random", choices=["random", "entropy", "left"], help="in which symbols open"
@@ -265,14 +291,21 @@ def main() -> None:
     for steps in asked.steps:
         begun = time.process_time()
         settings = {"path": Clock(steps, order=Even(asked.order)), "temperature": asked.temperature[0]}
-        lines = drawn(model, asked.count, 0, **settings)
-        spent = time.process_time() - begun
+        if asked.made:
+            lines = Made(asked.made).lines(steps=steps, order=asked.order, temperature=asked.temperature[0], seed=0)
+        else:
+            lines = drawn(model, asked.count, 0, **settings)
+        spent = "" if asked.made else time.process_time() - begun
         rows.append([f"SELFIES, masked diffusion, {steps} calls", *figures(from_text(lines, place), seen, real)])
         rows[-1] += [f"{size:,}", spent]
         print(rows[-1], flush=True)
     begun = time.process_time()
-    texts, size = charrnn(train, asked.minutes, asked.count)
-    spent = time.process_time() - begun - 60 * asked.minutes
+    if asked.made:
+        found = json.loads(lzma.decompress((asked.made / "charrnn.json.xz").read_bytes()))
+        texts, size = found["smiles"], found["parameters"]
+    else:
+        texts, size = charrnn(train, asked.minutes, asked.count)
+    spent = "" if asked.made else time.process_time() - begun - 60 * asked.minutes
     found = figures([canonical(Chem.MolFromSmiles(t)) if t else None for t in texts], seen, real)
     rows.append(["CharRNN on SMILES", *found, f"{size:,}", spent])
     table(
@@ -280,7 +313,7 @@ def main() -> None:
         "MOSES as strings",
         ["", "valid %", "unique %", "novel %", "FCD-TestSF", "parameters", "CPU seconds of sampling"],
         rows,
-        f"Both trained for {asked.minutes:g} CPU minutes on one core with {asked.molecules:,} molecules at hand; {asked.count:,} "
+        f"Both trained for {training_time(model.notes)} with {asked.molecules:,} molecules at hand; {asked.count:,} "
         f"samples, FCD against as many test molecules of unseen scaffolds; novelty against the training molecules. Order of "
         f"opening: {asked.order}, temperature {asked.temperature[0]:g}. One seed. A SELFIES string always decodes, so its "
         "validity is no merit of the model.",
