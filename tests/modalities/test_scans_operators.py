@@ -39,3 +39,29 @@ def test_reconstruction_keeps_what_was_measured(tmp_path):
     assert np.abs(np.fft.fft2(made, norm="ortho")[part] - full[part]).max() < 0.5
     with pytest.raises(AskError, match="grid"):
         model.reconstruct(full[:5], part[:5])
+
+
+def test_a_model_that_is_shown_the_measurement():
+    from suffuse.diffusion.random import Random
+    from suffuse.modalities.scans import Case, Volume
+    from suffuse.training.tasks import mixture
+
+    torch.manual_seed(0)
+    images = np.random.default_rng(0).integers(0, 255, (6, 12, 12)).astype(np.float32)
+    part = lines((12, 12), 2)
+    operator = KSpace(part)
+
+    def shown(one: np.ndarray) -> np.ndarray:
+        return operator.inverse(operator.apply(torch.from_numpy(one)[None, None]))[0, 0].numpy()
+
+    flat = np.eye(4)
+    cases = [Case({"image": Volume(one, flat), "measured": Volume(shown(one), flat)}) for one in images]
+    modality, data = Scans.read(cases, width=8, intensities=[0.0, 255.0])
+    start = modality.start("reconstruct", data.batch(torch.arange(4)), Random(0), 0).levels["image"]
+    assert start.shape == (4, 2, 1, 1) and (start[:, 0] == 1).all() and (start[:, 1] == 0).all()
+    assert "reconstruct" not in mixture(modality, None) and mixture(modality, {"reconstruct": 1.0})
+    made = Model.new(modality).reconstruct(np.fft.fft2(images[0], norm="ortho"), part.numpy(), n=2, steps=3)
+    assert list(made[1].volumes) == ["image", "measured"]
+    again = np.fft.fft2(made[1].volumes["image"].values, norm="ortho")
+    assert np.abs(again - np.fft.fft2(images[0], norm="ortho"))[part.numpy()].max() < 0.5
+    assert np.abs(made[1].volumes["measured"].values - shown(images[0])).max() < 0.5
