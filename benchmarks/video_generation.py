@@ -4,6 +4,7 @@ python benchmarks/video_generation.py films sprites --data ../shared/data --work
 python benchmarks/video_generation.py ours sprites --data ../shared/data --work runs --minutes 3
 python benchmarks/video_generation.py frames sprites --data ../shared/data --work runs --minutes 3     # frames on their own
 python benchmarks/video_generation.py inflated sprites --data ../shared/data --work runs --minutes 3   # starts from these
+python benchmarks/video_generation.py inflated sprites --data ../shared/data --work runs --minutes 1.5 --tag _half
 python benchmarks/video_generation.py curve sprites --data ../shared/data --work runs                  # line 3
 peers/bin/python benchmarks/video_peers.py runs/films_sprites.npz runs/peer_sprites.npz --minutes 3
 python benchmarks/video_generation.py table sprites --data ../shared/data --work runs          # of what is there
@@ -193,11 +194,11 @@ def table_of_digits(data: Path, work: Path, count: int, steps: int) -> None:
     )  # fmt: skip
 
 
-def train(what: str, which: str, data: Path, work: Path, minutes: float) -> None:
+def train(what: str, which: str, data: Path, work: Path, minutes: float, tag: str = "") -> None:
     """A film model from scratch (`ours`), one of single frames, or a film model that starts from that; goes on when repeated."""
     import suffuse
 
-    folder, video = work / f"{what}_{which}", films(which, data)
+    folder, video = work / (f"{what}_{which}{tag}"), films(which, data)
     settings: dict[str, Any] = {
         "output": folder,
         "resume": (folder / "training").is_dir(),
@@ -217,29 +218,61 @@ def train(what: str, which: str, data: Path, work: Path, minutes: float) -> None
     suffuse.train(video, "video", minutes=minutes, tasks={"generate": 1.0}, read=read, **settings)
 
 
-def curve(which: str, work: Path) -> None:
-    """Line 3: training loss against time of the inflated network and of the same network from scratch."""
-    found = {}
-    for name in ("ours", "inflated"):
-        rows = np.genfromtxt(work / f"{name}_{which}" / "loss.csv", delimiter=",", names=True)
-        loss = np.convolve(rows["loss"], np.ones(5) / 5, "valid")
-        found[name] = (rows["seconds"][4:], loss)
-    end, total = float(found["ours"][1][-1]), float(found["ours"][0][-1])
-    reached = np.flatnonzero(found["inflated"][1] <= end)
-    when = float(found["inflated"][0][reached[0]]) if len(reached) else None
-    rows = []
-    for share in (0.1, 0.25, 0.5, 0.75, 1.0):
-        at = share * total
-        rows.append([f"{at:.0f} s", *(float(np.interp(at, *found[n])) for n in ("ours", "inflated"))])
-    told = f"after {when:.0f} s, {100 * when / total:.0f} % of its time" if when is not None else "never"
+def held_out_loss(folder: Path, which: str, data: Path, films: int = 256) -> float:
+    """The training objective (generate) of a trained model on films it has not seen, with noise that is the same for all."""
+    import suffuse
+    from suffuse.diffusion.objectives.denoising import denoising_loss
+    from suffuse.diffusion.random import Random
+
+    model = suffuse.load(folder)
+    if which == "sprites":
+        video = sprites(data)[0][TRAINED:][:films]
+    else:
+        video = real_films(data, films, 16)[..., None]
+    x = torch.from_numpy(np.ascontiguousarray(video)).permute(0, 1, 4, 2, 3)
+    rows, random, total = model.modality.dataset(video), Random(7), []
+    assert len(rows) == len(x)
+    model.denoiser.eval()
+    with torch.inference_mode():
+        for index in torch.arange(len(x)).split(32):
+            batch = rows.batch(index)
+            start = model.modality.start("generate", batch, random, 0)
+            loss = denoising_loss(model.denoiser, model.joint, batch, start, random, 0, index)
+            total.append(float(loss.fields["clip"]) * len(index))
+    return sum(total) / len(x)
+
+
+def curve(which: str, data: Path, work: Path) -> None:
+    """Line 3: the inflated network, each run with its own schedule of rates, against the same network from scratch."""
+    import suffuse
+
+    rows, found = [], {}
+    for name, told in (("ours", "from scratch"), ("inflated", "inflated from the image model")):
+        for folder in sorted(work.glob(f"{name}_{which}*")):
+            if not (folder / "config.json").is_file():
+                continue
+            notes = suffuse.load(folder).notes
+            loss = held_out_loss(folder, which, data)
+            found.setdefault(name, []).append((notes["recipe"]["minutes"], loss))
+            rows.append([told, notes["recipe"]["minutes"], notes["steps"], loss])
+            print(rows[-1], flush=True)
+    minutes, end = max(found["ours"])
+    reached = [m for m, loss in sorted(found["inflated"]) if loss <= end]
+    told = (
+        f"in {reached[0]:g} minutes, {100 * reached[0] / minutes:.0f} % of its time"
+        if reached
+        else "in none of its runs"
+    )
+    first = suffuse.load(work / f"frames_{which}").notes["recipe"]["minutes"]
     table(
         f"video_inflation_{which}" if which != "sprites" else "video_inflation",
         "Video 3: inflation from an image model against training from scratch",
-        ["CPU time", "loss from scratch", "loss, inflated"],
+        ["", "CPU minutes", "steps", "loss on held-out films"],
         rows,
-        f"Films of {which}, the same network, recipe and task (generate); running means of 25 steps of the training loss. The "
-        f"inflated network reaches the last loss from scratch ({end:.3f}) {told}. The image model's own training (on the "
-        "frames of the same films, as long) is not counted. One seed.",
+        f"Films of {which}, the same network, recipe and task (generate), one run a row, each with its own schedule; the "
+        "loss is the training objective on held-out films with the same noise for all. Inflated, the network reaches the "
+        f"loss from scratch ({end:.4f}) {told}. The image model's own training on the frames of the same films ({first:g} "
+        "minutes) is not counted. One seed.",
     )
 
 
@@ -250,6 +283,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--work", type=Path, default=Path("runs"))
     parser.add_argument("--minutes", type=float, default=3.0)
+    parser.add_argument("--tag", default="", help="ending of the folder of a second run")
     parser.add_argument("--count", type=int, default=128)
     parser.add_argument("--steps", type=int, default=12)
     a = parser.parse_args()
@@ -263,9 +297,9 @@ def main() -> None:
         {"sprites": table_of_sprites, "digits": table_of_digits}[a.which](a.data, a.work, a.count, a.steps)
         return
     if a.what == "curve":
-        curve(a.which, a.work)
+        curve(a.which, a.data, a.work)
         return
-    train(a.what, a.which, a.data, a.work, a.minutes)
+    train(a.what, a.which, a.data, a.work, a.minutes, a.tag)
 
 
 if __name__ == "__main__":
