@@ -169,3 +169,19 @@ def test_figures_follow_the_rule():
     assert centroids(frame).tolist() == [[2, 3], [4.5, 6]]
     blurred = np.repeat(np.repeat(np.eye(8), 2, 0), 2, 1)
     assert sharpness(np.kron(np.eye(4), np.ones((4, 4)))) < sharpness(blurred)
+
+
+def test_models_of_before_keep_their_network_and_levels(model):
+    assert model.modality.config["mixing"] == {"far": [True, True], "whole": [0, 1]} and model.joint["clip"].warp == 0.4
+    old = {k: v for k, v in model.modality.config.items() if k not in ("mixing", "warp")}
+    before = Model.new(Video(**old))
+    names = [n for n, _ in before.denoiser.named_parameters()]
+    assert before.joint["clip"].warp == 2.0 and not any("whole" in n for n in names)
+    assert {n for n in names if "qkv" in n and "mix" in n} and before.sample(1, steps=1)[0].frames.shape == (
+        6,
+        16,
+        16,
+        1,
+    )
+    large, _ = Video.read(films(2, size=16), frames=6, size=128, width=16, patch=4)
+    assert large.config["mixing"] == {"far": [False, True], "whole": [0, 0]}
