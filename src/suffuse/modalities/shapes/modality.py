@@ -74,16 +74,20 @@ class Shapes(LabelledGrid):
         classes: str | Sequence[str] | None = None,
         limit: int | None = None,
         width: int = 48,
+        patch: int = 2,
     ) -> tuple[Shapes, Rows]:
         """source: "solids" (the procedural family, `count` of them), a mesh or cloud, a folder of them (sub-folder = label), an
         .npz of voxels or signed distances, shapes. size: cells along each edge (default 24, or the file's own up to 32).
-        classes: names of the labels in a file. limit: at most so many shapes. width: of the network's first resolution."""
+        classes: names of the labels in a file. limit: at most so many shapes. width: of the network's first resolution.
+        patch: cells along each edge that it folds into one (4 trains several times faster, and sees less detail)."""
         grids, labels, named = _read_all(source, size, count, limit)
         if classes is not None:
             named = classes.split(",") if isinstance(classes, str) else list(classes)
         if labels is not None and len(named) <= int(labels.max()):
             raise DataError(f"{len(named)} class names for {int(labels.max()) + 1} classes.")
         made = cls(size=int(grids.shape[-1]), labels={"label": named} if labels is not None else {}, width=int(width))
+        if int(patch) != 2:
+            made.config["patch"] = int(patch)
         stored = made._stored(grids)
         made.config |= learn_scale(stored)
         return made, Rows(made, stored, {} if labels is None else {"label": labels})
@@ -102,7 +106,8 @@ class Shapes(LabelledGrid):
         from suffuse.networks.unet import UNet
 
         first = self.config["width"]
-        backbone = UNet(2, 1, dims=3, widths=(first, first * 5 // 3 // 8 * 8), patch=2, condition=128)
+        widths, patch = (first, first * 5 // 3 // 8 * 8), self.config.get("patch", 2)
+        backbone = UNet(2, 1, dims=3, widths=widths, patch=patch, condition=128)
         return GridNetwork(backbone, {"grid": 1}, labels={n: len(c) for n, c in self.labels.items()}, condition=128)
 
     @property
