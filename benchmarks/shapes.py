@@ -2,6 +2,7 @@
 
 python benchmarks/shapes.py completion --source solids            # the shipped model
 python benchmarks/shapes.py train --data ../shared/data --work runs --minutes 10
+python benchmarks/shapes.py chairs --data ../shared/data --work runs --minutes 8 --count 100 --peers peers/bin/python
 python benchmarks/shapes.py completion --source chairs --data ../shared/data --work runs
 python benchmarks/shapes.py lifted --count 20 --ways 3 --work runs             # the shipped view model
 python benchmarks/shapes.py generation --source chairs --data ../shared/data --work runs
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import shapes_chairs
 import torch
 from tables import table
 
@@ -261,7 +263,7 @@ def lifted_table(done: dict[str, Any], model: Any, count: int, steps: int) -> No
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("line", choices=("train", "completion", "generation", "lifted"))
+    parser.add_argument("line", choices=("train", "completion", "generation", "lifted", "chairs"))
     parser.add_argument("--source", choices=("solids", "chairs"), default="chairs")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--work", type=Path, default=Path("runs"))
@@ -271,8 +273,12 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--model", default="solid-views")
     parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--peers", help="the Python of an environment with MONAI (chairs)")
     a = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
+    if a.line == "chairs":
+        shapes_chairs.run(*chairs(a.data), a.work, a.minutes, a.count, a.seeds, a.peers)
+        return
     if a.line == "train":
         train(a.data, a.work, a.minutes)
         return
