@@ -259,12 +259,12 @@ def labels(data: Path) -> None:
 
 
 PARTS = {
-    "few": lambda a: scans_few.run(a.data, a.work, a.minutes, a.seed),
+    "few": lambda a: scans_few.run(a.data, a.work, a.minutes, a.seed, a.arms),
     "few-long": lambda a: scans_few_long.run(a.data, a.work, a.minutes, a.seed, a.device),
     "few-xray": lambda a: scans_few_xray.run(a.data, a.work, a.minutes, a.seed),
     "few-xray-long": lambda a: scans_few_xray_long.run(a.data, a.work, a.minutes, a.seed, a.device),
     "kspace": lambda a: scans_kspace.run(a.data, a.count, a.draws, a.minutes, a.seed),
-    "kspace-learned": lambda a: scans_kspace_learned.run(a.data, a.work, a.minutes, a.draws, a.seed, a.device),
+    "kspace-learned": lambda a: scans_kspace_learned.run(a.data, a.work, a.minutes, a.count, a.draws, a.seed, a.device),
     "translate": lambda a: scans_translate.run(a.data, a.work, a.minutes, a.draws, a.seed),
     "translate-pairs": lambda a: scans_translate_pairs.run(a.data, a.work, a.minutes, a.draws, a.seed, a.device),
 }
@@ -285,6 +285,7 @@ def main() -> None:
     parser.add_argument(
         "--device", default="cpu", help="of the -long, -learned and -pairs parts; cuda: minutes are of wall time"
     )
+    parser.add_argument("--arms", nargs="+", help="of few: run no others, report those that have been run")
     parser.add_argument("--peers", help="the Python of an environment with MONAI (volumes)")
     parser.add_argument("--model", default="hippocampus", help="of large: a zoo name or folder")
     parser.add_argument("--size", type=int, nargs=3, default=(256, 256, 180), help="of large")

@@ -47,7 +47,7 @@ class Plain:
         self.judged: list[list[float]] = []
         while (done := clock()) < 1:
             rows = torch.randint(len(x), (batch,), generator=draw, device=device)
-            with torch.autocast(device, torch.bfloat16, enabled=device != "cpu"):
+            with torch.autocast(device, torch.bfloat16):
                 found = self(x[rows].float())
             loss = F.mse_loss(found.float(), y[rows].float())
             for group in optimiser.param_groups:
