@@ -35,8 +35,9 @@ TRAINED, SECONDS, CLIPS, PATCH = 80, 30, 24, 31
 """Chorales to train on; seconds of a clip; clips a set; frames of 16 ms that one judgement sees."""
 READ = {
     "window": 1024, "hop": 256, "seconds": 4.0, "width": 192, "depth": 7, "kernel": 9, "rank": 8, "patch": 2, "view": False,
+    "mel_weight": 3.0,
 }  # fmt: skip
-RECIPE = {"tasks": {"generate": 1.0}, "batch": 16}
+RECIPE = {"tasks": {"generate": 1.0}, "batch": 16, "precision": "bf16"}
 
 
 def midi(steps: list[list[float]]) -> bytes:

@@ -95,10 +95,10 @@ def test_vocoding_keeps_length_loudness_and_mel(vocoder):
 
 
 def test_long_sounds_go_in_chunks(vocoder, monkeypatch):
-    from suffuse.modalities.audio import verbs
+    from suffuse.modalities.audio import vocoding
 
     wave = tone(300, 1.5)
-    monkeypatch.setattr(verbs, "CHUNK", 64)
+    monkeypatch.setattr(vocoding, "CHUNK", 64)
     made = vocoder.vocode((wave, RATE), steps=2)[0][0]
     assert made.shape == wave.shape and np.isfinite(made).all()
     s = vocoder.modality.spectral

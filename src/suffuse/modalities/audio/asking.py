@@ -172,16 +172,19 @@ def request(
     return Task(x, Start(levels, held), {}, exists, context, index)
 
 
-def decode(
-    modality: Any, fields: dict[str, Tensor], task: Task, rounds: int | None = None
-) -> list[tuple[np.ndarray, int]]:
-    """See `Audio.decode`. rounds: of polish (default: `consistency.POLISH`)."""
+def decode(modality: Any, fields: dict[str, Tensor], task: Task) -> list[tuple[np.ndarray, int]]:
+    """See `Audio.decode`."""
     s = modality.spectral
     asked = task.start.levels["frames"] > 0
     if asked.shape[1] > 1:
         asked = asked[:, : s.bins]
     exact = modality.paired or not bool(asked.any())
-    spectrum = s.unpack(fields["frames"]) if exact else polish(s, fields, asked.cpu(), rounds)
+    return sounds_of(modality, s.unpack(fields["frames"]) if exact else polish(s, fields, asked.cpu()), task)
+
+
+def sounds_of(modality: Any, spectrum: Tensor, task: Task) -> list[tuple[np.ndarray, int]]:
+    """The answers to a task, cut to their lengths, from their spectra (B, F, T)."""
+    s, asked = modality.spectral, task.start.levels["frames"] > 0
     samples, gain = task.context["samples"].reshape(-1).tolist(), task.context["gain"].reshape(-1).tolist()
     made = s.istft(spectrum, max(max(samples), (spectrum.shape[-1] - 1) * s.hop))
     out = []

@@ -29,7 +29,8 @@ class Audio(Modality):
 
     Config (plain JSON): spectral (see `stft.Spectral`: rate, window, mel settings, statistics), length (frames of a training
     example), whole (examples are whole clips followed by silence, else windows of longer ones), labels, speakers, paired,
-    text (symbols and the durations they are given, see `aligning.duration_model`), network (see `network.AudioNetwork`).
+    text (symbols and the durations they are given, see `aligning.duration_model`), mel_weight (of the loss), network (see
+    `network.AudioNetwork`).
     """
 
     name = "audio"
@@ -79,6 +80,7 @@ class Audio(Modality):
         seconds: float | None = None,
         whole: bool | None = None,
         text: bool | None = None,
+        mel_weight: float | None = None,
         **network: Any,
     ) -> tuple[Audio, Clips]:
         """Learn rate, statistics, labels and voices from training clips.
@@ -86,7 +88,8 @@ class Audio(Modality):
         rate: Hz (default: the files' commonest). window, hop: samples of the STFT (default: about 32 and 8 ms). bands: of the mel
         spectrogram. seconds: of a training example (default: 1). whole: examples are whole clips (default: where the clips are
         labelled and nearly all fit); longer ones are left out, with a warning. text: whether transcripts are learnt (default:
-        where every clip has one). network: width, depth, ... Raises DataError.
+        where every clip has one). mel_weight: the mel's share in the loss, the frames' being 1 (default: 2.5 where there are labels
+        or texts, from which the mel has to be found, else 0.3). network: width, depth, ... Raises DataError.
         """
         clips, rate = reading.load(source, rate)
         noises = reading.noises(source, rate)
@@ -120,6 +123,10 @@ class Audio(Modality):
             "text": speaking.learn(clips, spectral) if text else None,
             "network": network,
         }
+        if mel_weight is not None:
+            if not isinstance(mel_weight, (int, float)) or not 0 < mel_weight <= 100:
+                raise AskError(f"mel_weight must lie between 0 and 100, not {mel_weight!r}")
+            config["mel_weight"] = float(mel_weight)
         made = cls(**config)
         return made, made._clips(clips, noises)
 
@@ -156,6 +163,8 @@ class Audio(Modality):
             fields["text"] = Categorical(len(self.text["symbols"]))
         fields |= {name: Categorical(len(known)) for name, known in self.classes.items()}
         weights = {"frames": 0.4, "mel": 1.0} if self.classes or self.text else {"mel": 0.3}
+        if "mel_weight" in self.config:
+            weights = {"mel": self.config["mel_weight"]}
         return Joint(fields, weights | {name: 0.05 for name in self.classes})
 
     def network(self) -> nn.Module:

@@ -43,7 +43,8 @@ class AudioNetwork(nn.Module):
     parameter, and it tells the network what neighbouring frames say about each other. Where the mel itself is noisy (level
     above 0.3) the frames keep their own magnitudes.
     Of noisy frames that are given it also sees the logarithm of their magnitudes, from which a mask is easily read.
-    options: see `FrameNetwork`; taps: filter length for frames and view (0: none); view: False leaves the view out.
+    options: see `FrameNetwork`; taps: filter length for frames and view (0: none); view: False leaves the view out, a number
+    makes it of so many rounds.
     """
 
     def __init__(
@@ -75,7 +76,7 @@ class AudioNetwork(nn.Module):
             channels["text"] = self.spelling.channels
             unanswered.append("text")
         lengths = {name: taps for name in channels if channels[name] == frames} if taps else {}
-        self.view = bool(view)
+        self.view = int(view)
         self.body = FrameNetwork(
             channels, classes, unanswered, taps=lengths, filters={name: "frames" for name in lengths}, **options
         )
@@ -89,8 +90,9 @@ class AudioNetwork(nn.Module):
             known = (mel_level.flatten(1).amax(1) < 0.3)[:, None, None]
             implied = s.magnitude_of_mel(mel.float().clamp(-8, 8), rounds=8)
             size = torch.where(known, implied, spectrum.abs())
-            spectrum = torch.polar(size, spectrum.angle())
-            return s.pack(s.stft(s.istft(spectrum)))
+            for _ in range(self.view):
+                spectrum = s.stft(s.istft(torch.polar(size, spectrum.angle())))
+            return s.pack(spectrum)
 
     @staticmethod
     def loudness(noisy: Tensor, level: Tensor) -> Tensor:

@@ -10,59 +10,7 @@ import torch
 
 from suffuse.errors import AskError
 from suffuse.modalities.audio import asking
-from suffuse.modalities.audio.consistency import POLISH, polish
-
-Sound = tuple[np.ndarray, int]
-CHUNK, OVERLAP = 640, 16
-"""Frames: longer sounds are vocoded in chunks, each given the last OVERLAP frames of the one before."""
-
-
-def vocode(
-    model: Any, audio: Any, *, n: int = 1, steps: int | None = None, seed: int = 0, **settings: Any
-) -> list[Sound]:
-    """Sound from a mel spectrogram, or from the mel of a sound (copy synthesis). Long ones go in chunks, without seams.
-
-    An answer of one call gets 24 rounds of polish in place of 32, so that it is fast altogether.
-    audio: (samples, rate), a path, or a mel (M, T) in the model's own setting (`model.modality.spectral.mel`).
-    suffuse vocode kathleen speech.wav -o copy.wav
-    """
-    m = model.modality
-    rounds = POLISH if steps is None else min(POLISH, 8 * (2 + steps))
-    mels, lengths, gains = asking.mels_of(m, audio, n)
-    if m.whole or max(mel.shape[1] for mel in mels) <= CHUNK + OVERLAP:
-        task = m.request(n, {"mel": audio}, index=torch.arange(n))
-        return asking.decode(m, model.run(task, steps=steps, seed=seed, **settings), task, rounds)
-    out = []
-    for k in range(n):
-        mel, length, gain = (many[k % len(many)] for many in (mels, lengths, gains))
-        wave = _in_chunks(model, mel, length, k, rounds, steps=steps, seed=seed, **settings)
-        out.append((wave / np.float32(gain), m.rate))
-    return out
-
-
-def _in_chunks(model: Any, mel: torch.Tensor, samples: int, index: int, rounds: int, **settings: Any) -> np.ndarray:
-    """The wave (samples,) of one long mel (M, T), chunk after chunk: beside mel and wave, memory holds one chunk."""
-    m, total = model.modality, mel.shape[1]
-    s = m.spectral
-    wave = np.zeros(samples, dtype=np.float32)
-    margin = -(-s.n_fft // (2 * s.hop))
-    overlap = max(OVERLAP, 2 * margin)
-    begin, before = 0, torch.zeros(1, s.bins, 0, dtype=torch.complex64)
-    while begin < total:
-        end = total if total - begin <= CHUNK + overlap else begin + CHUNK
-        low = max(0, begin - overlap)
-        part = m.request(1, {"mel": mel[:, low:end].numpy()}, index=torch.tensor([index + (begin << 20)]))
-        known = (torch.arange(low, end) < begin)[None, None]
-        part.x["frames"][..., : begin - low] = s.pack(before)
-        part.start.levels["frames"] = (~known).float()
-        spectrum = polish(s, model.run(part, **settings), ~known, rounds)
-        # samples under the first and last frames lack neighbours: they come from the chunk beside this one
-        first, last = low + margin if low else 0, end - margin if end < total else end
-        piece = s.istft(spectrum, (end - low) * s.hop)[0, (first - low) * s.hop : (last - low) * s.hop].numpy()
-        piece = piece[: samples - first * s.hop]
-        wave[first * s.hop : first * s.hop + len(piece)] = piece
-        begin, before = end, spectrum[..., -overlap:]
-    return wave
+from suffuse.modalities.audio.vocoding import Sound, vocode
 
 
 def speak(
