@@ -285,7 +285,9 @@ def main() -> None:
     parser.add_argument(
         "--device", default="cpu", help="of the -long, -learned and -pairs parts; cuda: minutes are of wall time"
     )
-    parser.add_argument("--arms", nargs="+", help="of few: run no others, report those that have been run")
+    parser.add_argument(
+        "--arms", nargs="+", help="of few, such as 5,plain: run no others; all that has been run is reported"
+    )
     parser.add_argument("--peers", help="the Python of an environment with MONAI (volumes)")
     parser.add_argument("--model", default="hippocampus", help="of large: a zoo name or folder")
     parser.add_argument("--size", type=int, nargs=3, default=(256, 256, 180), help="of large")
