@@ -87,13 +87,14 @@ def views_of_features(model: Any, x: Tensor) -> dict[str, Tensor]:
     from suffuse.modalities.video.understanding import frame_features
 
     out = {}
-    for level in (0.1, 0.5):
+    for level in (0.1, 0.5, 0.8):
         for stage in (0, -1):
             f = frame_features(model, x, level, stage=stage)
             name, middle = f"level {level}, stage {stage}", f[:, MIDDLE]
             strength = (f - f.mean((3, 4), keepdim=True)).square().mean(2).sqrt()
             out[f"{name}, mean and top of cells and frames"] = torch.cat([f.mean((1, 3, 4)), f.amax((1, 3, 4))], 1)
             out[f"{name}, middle frames"] = middle.flatten(1)
+            out[f"{name}, mean of cells, middle frames"] = middle.mean((3, 4)).flatten(1)
             out[f"{name}, strength of each cell"] = strength.flatten(1)
             out[f"{name}, strength of each cell of the middle frames"] = strength[:, MIDDLE].flatten(1)
     return out
