@@ -41,27 +41,31 @@ def test_reconstruction_keeps_what_was_measured(tmp_path):
         model.reconstruct(full[:5], part[:5])
 
 
-def test_a_model_that_is_shown_the_measurement():
+def test_a_model_that_is_shown_the_measurement(tmp_path):
     from suffuse.diffusion.random import Random
-    from suffuse.modalities.scans import Case, Volume
+    from suffuse.modalities.scans.measured import channels
     from suffuse.training.tasks import mixture
 
     torch.manual_seed(0)
-    images = np.random.default_rng(0).integers(0, 255, (6, 12, 12)).astype(np.float32)
+    images = np.random.default_rng(0).integers(0, 255, (6, 12, 12), np.uint8)
+    np.savez(tmp_path / "x.npz", train_images=images)
     part = lines((12, 12), 2)
-    operator = KSpace(part)
-
-    def shown(one: np.ndarray) -> np.ndarray:
-        return operator.inverse(operator.apply(torch.from_numpy(one)[None, None]))[0, 0].numpy()
-
-    flat = np.eye(4)
-    cases = [Case({"image": Volume(one, flat), "measured": Volume(shown(one), flat)}) for one in images]
-    modality, data = Scans.read(cases, width=8, intensities=[0.0, 255.0])
+    modality, data = Scans.read(tmp_path / "x.npz", width=8, sampled=part.numpy())
+    x = data.batch(torch.arange(4)).x["image"]
+    assert x.shape == (4, 2, 12, 12) and abs(float(x[:, 0].std()) - 1) < 0.2
+    again = modality.dataset(tmp_path / "x.npz").batch(torch.arange(4)).x["image"]
+    assert torch.equal(x, again) and torch.allclose(
+        modality.unscale(x), channels(torch.from_numpy(images[:4, None] / 255).float(), modality.config), atol=0.01
+    )
     start = modality.start("reconstruct", data.batch(torch.arange(4)), Random(0), 0).levels["image"]
     assert start.shape == (4, 2, 1, 1) and (start[:, 0] == 1).all() and (start[:, 1] == 0).all()
     assert "reconstruct" not in mixture(modality, None) and mixture(modality, {"reconstruct": 1.0})
-    made = Model.new(modality).reconstruct(np.fft.fft2(images[0], norm="ortho"), part.numpy(), n=2, steps=3)
-    assert list(made[1].volumes) == ["image", "measured"]
-    again = np.fft.fft2(made[1].volumes["image"].values, norm="ortho")
-    assert np.abs(again - np.fft.fft2(images[0], norm="ortho"))[part.numpy()].max() < 0.5
-    assert np.abs(made[1].volumes["measured"].values - shown(images[0])).max() < 0.5
+    full = np.fft.fft2(images[0], norm="ortho")
+    model = Model.new(modality)
+    made = model.reconstruct(full, part.numpy(), n=2, steps=3)
+    assert list(made[1].volumes) == ["image"] and made[1].volumes["image"].synthetic
+    assert np.abs(np.fft.fft2(made[1].reference.values, norm="ortho") - full)[part.numpy()].max() < 0.5
+    with pytest.raises(AskError, match="ddnm"):
+        model.reconstruct(full, part.numpy(), method="pigdm")
+    with pytest.raises(AskError, match="sampled must be"):
+        Scans.read(tmp_path / "x.npz", sampled=part.numpy()[:5])

@@ -18,6 +18,7 @@ from suffuse.errors import AskError, DataError
 from suffuse.modalities.contract import SAMPLING
 from suffuse.modalities.grids import grid_start
 from suffuse.modalities.labelled import LabelledGrid
+from suffuse.modalities.scans import measured
 from suffuse.modalities.scans import verbs as sugar
 from suffuse.modalities.scans.prepare import Place, choose_grid, choose_rule, to_grid, turn
 from suffuse.modalities.scans.reading import ARCHIVES, cases
@@ -101,10 +102,12 @@ class Scans(LabelledGrid):
         limit: int | None = None,
         only: str | None = None,
         width: int | None = None,
+        sampled: Any = None,
     ) -> tuple[Scans, CaseRows]:
         """grid: size of the grid, such as 32,48,32 (default: the median size). classes: names of the labels' classes.
         intensities: "volume" (each volume's own percentiles) or low,high. split: of a MedMNIST file. limit: at most so
-        many cases. only: keep the cases of one class. width: channels of the network's first resolution."""
+        many cases. only: keep the cases of one class. width: channels of the network's first resolution. sampled: (H, W)
+        bool, the part of k-space that `reconstruct` will be given."""
         found = list(_first(cases(source, split), limit))
         if not found:
             raise DataError(f"{source}: holds no scan.")
@@ -151,6 +154,12 @@ class Scans(LabelledGrid):
         config["width"] = int(width) if width else (64 if len(size) == 2 else 32)
         made = cls(**config)
         data = made._rows(found, learn=True)
+        if sampled is not None:
+            made.config["sampled"] = measured.check(made.config, sampled, data.whole)
+            made.config["missing"] = measured.gain_of(data.image.float(), made.config)
+            made.config["channels"] = list(measured.CHANNELS)
+            made.config["typical"] = [[v[0]] * 2 for v in made.config["typical"]]
+            data.image = measured.channels(data.image.float(), made.config).half()
         return made, data
 
     def dataset(self, source: Any, *, split: str = "train", limit: int | None = None) -> CaseRows:
@@ -162,13 +171,16 @@ class Scans(LabelledGrid):
             raise DataError("there is no case to read.")
         image, seen, mask, limits = [], [], [], []
         blank = torch.zeros(self.config["grid"], dtype=torch.uint8)
+        shown = self.config | ({"channels": ["image"]} if "sampled" in self.config else {})
         for case in found:
-            pixels, there, tokens, place, _ = to_grid(case, self.config)
+            pixels, there, tokens, place, _ = to_grid(case, shown)
             image.append(pixels.half())
             seen.append(there)
             mask.append(blank if tokens is None else tokens.to(torch.uint8))
             limits.append((place.low, place.high))
         images, seens = torch.stack(image), torch.stack(seen)
+        if "sampled" in self.config:
+            images = measured.channels(images.float(), self.config).half()
         if learn:
             values = images[seens].float()
             self.config["mean"], self.config["std"] = (

@@ -169,15 +169,16 @@ def reconstruct(
 
     kspace: (H, W) complex, the orthonormal 2-D Fourier transform of the image, anything where it was not sampled. sampled:
     (H, W) bool. noise: deviation of the error of each real and imaginary part, in the image's units. method: "pigdm" (the
-    default) or "ddnm". A model whose channels are ("image", "measured"), trained on the task "reconstruct" with
-    pseudo-inverses of measurements as the second, is shown that of `kspace`, and "ddnm" is its default.
+    default) or "ddnm". A model that was read with `sampled` and trained on the task "reconstruct" is shown the pseudo-inverse of
+    `kspace` and answers by "ddnm" alone; it should be asked with the mask that it was trained for.
     """
+    from suffuse.modalities.scans import measured
     from suffuse.modalities.scans.operators import KSpace
 
     modality = model.modality
-    learned = modality.config["channels"][1:] == ["measured"]
+    learned = modality.config["channels"] == measured.CHANNELS
     if len(modality.config["grid"]) != 2 or not (learned or len(modality.config["channels"]) == 1):
-        raise AskError("reconstruct knows 2-D scans of one channel, or of the channels image and measured.")
+        raise AskError("reconstruct knows 2-D scans of one channel.")
     if modality.config["rule"] == "volume":
         raise AskError("reconstruct needs a model with fixed intensities; train it with intensities=LOW,HIGH.")
     kspace, sampled = np.asarray(kspace), np.asarray(sampled, bool)
@@ -192,6 +193,10 @@ def reconstruct(
     offset = operator.apply(torch.full((1, 1, *grid), low + (high - low) * modality.config["mean"]))
     y = torch.from_numpy(np.stack([kspace.real, kspace.imag])[None].astype(np.float32)) * operator.keep
     if learned:
-        given = {"measured": operator.inverse(y)[0, 0].numpy(), **(given or {})}
-    method = method or ("ddnm" if learned else "pigdm")
+        if method not in (None, "ddnm") or noise:
+            raise AskError('a model that was read with sampled knows the method "ddnm" without noise.')
+        shown = {"measured": operator.inverse(y)[0, 0].numpy(), **(given or {})}
+        made = model.restore(torch.zeros_like(y), operator, method="ddnm", n=n, given=shown, **settings)
+        return measured.whole(model, made)
+    method = method or "pigdm"
     return model.restore((y - offset) / unit, operator, noise=noise / unit, method=method, n=n, given=given, **settings)
