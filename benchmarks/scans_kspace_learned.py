@@ -37,12 +37,12 @@ def changed(x: Tensor, copies: int, seed: int) -> Tensor:
 
 
 def model_of(
-    x: Tensor, measured: Tensor, minutes: float, seed: int, device: str, batch: int, work: Path | None
+    x: Tensor, sampled: np.ndarray, minutes: float, seed: int, device: str, batch: int, work: Path | None
 ) -> tuple[Any, int]:
-    """A scans model of the channels (missing, measured) trained on the task `reconstruct`; its steps. x - measured is what is
-    missing, made as wide as the image so that the noise levels suit it: config["missing"] is by how much."""
+    """A scans model that is shown what was measured (`suffuse.modalities.scans.measured`), trained on the task `reconstruct`; its
+    steps."""
     import suffuse
-    from suffuse.modalities.scans import Scans
+    from suffuse.modalities.scans import Scans, measured
     from suffuse.modalities.scans.modality import CaseRows
     from suffuse.model import Model
     from suffuse.training.recipe import Recipe
@@ -51,16 +51,16 @@ def model_of(
     if work is not None and (work / "kspace" / "config.json").is_file():
         model = suffuse.load(work / "kspace")
         return model, model.notes["steps"]
-    mean, std = round(float(x.mean()), 6), round(float(x.std()), 6)
-    gain = round(float(std / (x - measured).std()), 4)
     config = {
-        "grid": list(x.shape[2:]), "channels": ["missing", "measured"], "mask_classes": 0, "orientation": "RAS",
-        "affine": np.eye(4).tolist(), "rule": [0.0, 255.0], "labels": {}, "width": WIDTH, "mean": mean, "std": std,
-        "typical": [[0.0, 0.0], [255.0, 255.0]], "missing": gain,
+        "grid": list(x.shape[2:]), "channels": list(measured.CHANNELS), "mask_classes": 0, "orientation": "RAS",
+        "affine": np.eye(4).tolist(), "rule": [0.0, 255.0], "labels": {}, "width": WIDTH,
+        "mean": round(float(x.mean()), 6), "std": round(float(x.std()), 6), "typical": [[0.0, 0.0], [255.0, 255.0]],
+        "sampled": sampled.astype(int).tolist(),
     }  # fmt: skip
+    config["missing"] = measured.gain_of(x, config)
     modality = Scans(**config)
     torch.manual_seed(seed)
-    model, both = Model.new(modality), torch.cat([mean + gain * (x - measured), measured], dim=1).half()
+    model, both = Model.new(modality), measured.channels(x, config).half()
     data = CaseRows(modality, both, torch.ones((1, 1, 1, 1), dtype=torch.bool), None, None, torch.zeros(len(x)))
     recipe = Recipe.make(
         minutes=minutes, batch=batch, seed=seed, optimiser="muon", learning_rate=3e-3, tasks={"reconstruct": 1.0},
@@ -127,7 +127,7 @@ def answers(
 
     plain.train(*parts, SHARE * minutes, batch, device=device, judge=judge)
     print(f"  plain {plain.steps} steps, {plain.judged}", flush=True)
-    model, steps = model_of(more, operator.inverse(measured), SHARE * minutes, seed, device, batch, work)
+    model, steps = model_of(more, sampled, SHARE * minutes, seed, device, batch, work)
     print(f"  suffuse {steps} steps after {clock():.1f} minutes", flush=True)
     size = sum(p.numel() for p in model.denoiser.parameters())
     everywhere = {p: np.ones(sets[p].shape, bool) for p in ("val", "test")}
