@@ -24,6 +24,9 @@ from suffuse.modalities.scans.prepare import Place, choose_grid, choose_rule, to
 from suffuse.modalities.scans.reading import ARCHIVES, cases
 from suffuse.modalities.scans.volume import Case, Volume, check_size
 
+ONE_CALL = 0.3
+"""Share of the examples of `reconstruct` that train the first call alone, which answers with the expected value."""
+
 
 class CaseRows:
     """A data set of cases in memory. image: (N, C, *grid) float16 in 0..1; seen: bool, the same shape; mask: (N, *grid) uint8."""
@@ -241,6 +244,7 @@ class Scans(LabelledGrid):
         if task == "reconstruct":  # the first channel from the others, such as what was measured of it
             asked = torch.arange(batch.x["image"].shape[1]) == 0
             start.levels["image"] = asked.float().reshape(1, -1, *full[2:]).expand(size, -1, *full[2:])
+            start.exact = random.uniform((), index, step, "one call") < ONE_CALL
         if task == "segment":
             start.levels["image"] = torch.zeros(full)
         if self.masked:
