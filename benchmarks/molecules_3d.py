@@ -72,6 +72,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, nargs="+", default=[20, 50])
     parser.add_argument("--stochasticity", type=float, nargs="+", default=[0.0])
     parser.add_argument("--grid", help="time grid (default: the model's own)")
+    parser.add_argument("--precision", help="fp32 (default), bf16 or auto")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--tag", default="", help="ending of the table's name")
     asked = parser.parse_args()
@@ -82,7 +83,13 @@ def main() -> None:
         for eta in asked.stochasticity:
             begun = time.process_time()
             made = model.sample(
-                asked.count, steps=steps, stochasticity=eta, grid=asked.grid, batch=100, seed=asked.seed
+                asked.count,
+                steps=steps,
+                stochasticity=eta,
+                grid=asked.grid,
+                precision=asked.precision,
+                batch=100,
+                seed=asked.seed,
             )
             spent = time.process_time() - begun
             rows.append([f"{steps} calls, stochasticity {eta:g}", *figures(made).values(), spent])
@@ -93,7 +100,8 @@ def main() -> None:
         "QM9 made in 3-D",
         ["", *COLUMNS, "CPU seconds"],
         rows,
-        f"{asked.count} molecules a row, one seed; the model was trained for {training_time(model.notes)} "
+        f"{asked.count} molecules a row, grid '{asked.grid or model.settings['grid']}', one seed; the model was trained for "
+        f"{training_time(model.notes)} "
         f"({model.notes.get('steps')} steps of {model.notes.get('recipe', {}).get('batch')}, {size:,} parameters). Nothing is "
         "corrected. 'bonds agree': bonds drawn and measured, of those in either; 'all bonds agree': molecules where they are the "
         "same. Orders are left aside in both. Atoms with a charge count as unstable by EDM's tables.",
