@@ -173,7 +173,7 @@ def run(data: Path, work: Path, minutes: float, draws: int, seed: int, device: s
     """Answers again only if `work` holds none yet."""
     path = work / "translate.json"
     if not path.is_file():
-        stack = np.stack(list(volumes(data).values()), axis=1)
+        stack = np.stack(list(volumes(data).values()), axis=1).astype(np.float32)
         found = answers(stack, minutes, draws, seed, device, 128 if device != "cpu" else 32, 6)
         found.pop("models")
         work.mkdir(parents=True, exist_ok=True)
