@@ -26,8 +26,7 @@ def vocode(a: argparse.Namespace) -> None:
     note = (
         f"{len(clips)} held-out Kathleen sentences, mel of {s.bands} bands, n_fft {s.n_fft}, hop {s.hop}. "
         "Griffin-Lim is the fast one (momentum .99) on magnitudes fitted to the mel, which is stronger than the plain one. "
-        "True phase: those magnitudes with the true phase. "
-        f"`{command()}`"
+        f"True phase: those magnitudes with the true phase. {model.notes.get('about', '')} `{command()}`"
     )
     table = Table(f"Copy synthesis, n_fft {s.n_fft}, hop {s.hop}" + a.tag, note)
 

@@ -14,6 +14,9 @@ FIRST = 0.5
 """Share of the examples with noise to be taken away that train the first call, from level 1: what is given says nearly all
 there, and one call is what most will ask for."""
 
+GUESSED, TOP = 0.6, 0.75
+"""Share of the examples to be vocoded that start below the prior, and where: an answer begins from a noised guess."""
+
 
 def start(modality: Any, task: str, batch: Batch, random: Random, step: int) -> Start:
     """Levels and held entries of one task for a batch. Labels that are not asked are given or held, half and half; a label
@@ -25,9 +28,10 @@ def start(modality: Any, task: str, batch: Batch, random: Random, step: int) -> 
     if task == "vocode":
         time = _span(random, index, step, frames.shape[-1], 0.3, 0.9)
         part = random.uniform((), index, step, "part of it") < 0.2
-        levels = {"frames": torch.where(part[:, None, None], time, 1.0), "mel": 0 * one}
+        top = torch.where(random.uniform((), index, step, "from a guess") < GUESSED, TOP, 1.0)
+        levels = {"frames": torch.where(part[:, None, None], time, 1.0) * top[:, None, None], "mel": 0 * one}
     elif task == "fill":
-        time = _span(random, index, step, frames.shape[-1], 0.05, 0.5)
+        time = _span(random, index, step, frames.shape[-1], 0.03, 0.5, 3)
         levels = {"frames": time, "mel": time}
     elif task == "extend":
         share = 0.3 + 0.5 * random.uniform((), index, step, "cutoff")
@@ -61,10 +65,10 @@ def start(modality: Any, task: str, batch: Batch, random: Random, step: int) -> 
     return Start(levels, held, exact)
 
 
-def _span(random: Random, index: Tensor, step: int, frames: int, low: float, high: float) -> Tensor:
-    """(B, 1, T) levels, 1 within one stretch of low..high of all frames, 0 elsewhere."""
+def _span(random: Random, index: Tensor, step: int, frames: int, low: float, high: float, power: int = 1) -> Tensor:
+    """(B, 1, T) levels, 1 within one stretch of low..high of all frames (mostly short ones with a higher power), 0 elsewhere."""
     u = random.uniform((2,), index, step, "stretch")
-    length = (low + (high - low) * u[:, 0]) * frames
+    length = (low + (high - low) * u[:, 0] ** power) * frames
     begin = u[:, 1] * (frames - length)
     at = torch.arange(frames) + 0.5
     return ((at >= begin[:, None]) & (at < (begin + length)[:, None])).float()[:, None]

@@ -88,8 +88,8 @@ class Audio(Modality):
         rate: Hz (default: the files' commonest). window, hop: samples of the STFT (default: about 32 and 8 ms). bands: of the mel
         spectrogram. seconds: of a training example (default: 1). whole: examples are whole clips (default: where the clips are
         labelled and nearly all fit); longer ones are left out, with a warning. text: whether transcripts are learnt (default:
-        where every clip has one). mel_weight: the mel's share in the loss, the frames' being 1 (default: 2.5 where there are labels
-        or texts, from which the mel has to be found, else 0.3). network: width, depth, ... Raises DataError.
+        where every clip has one). mel_weight: of the loss, the frames' being 1 (default: 2.5 where there are labels or texts,
+        from which the mel has to be found, else 0.3). network: width, depth, ... Raises DataError.
         """
         clips, rate = reading.load(source, rate)
         noises = reading.noises(source, rate)

@@ -1,8 +1,9 @@
-"""Sound from a mel spectrogram: a guess by Griffin-Lim, then calls of the network, each from the noised answer so far.
+"""Sound from a mel spectrogram: a guess by Griffin-Lim, then calls of the network, each on the answer so far.
 
 A mel says nothing of the phases, so from pure noise the first calls can but draw some that fit neighbouring frames, which
 Griffin-Lim (1984; fast form Perraudin et al. 2013) does as well and without a network. The network mends what that leaves wrong:
-the spectrum is noised to a level, brought back by one call, and made the STFT of a wave with the mel's magnitudes again.
+the guess is shown to it as if it were noised to a level, what it makes of it gets the mel's magnitudes and becomes the STFT of a
+wave again, and so on from lower levels. The guess is wrong by itself: noise added to it made no answer better.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 
 from suffuse.diffusion.state import Task
-from suffuse.storage import check_counts
+from suffuse.errors import AskError
 from suffuse.modalities.audio import asking
 from suffuse.modalities.audio.consistency import polish
 
@@ -24,10 +25,10 @@ CHUNK, OVERLAP = 640, 16
 """Frames: longer sounds are vocoded in chunks, each given the last OVERLAP frames of the one before."""
 CALLS = 4
 """Network calls of an answer, where none are asked."""
-LEVELS = (0.7, 0.2)
-"""The noise level before the first call and before the last, if there are several."""
-GUESS, BETWEEN, LAST = 16, 8, 16
-"""Rounds of Griffin-Lim before the first call, between two, and after the last."""
+LEVELS, ALONE = (0.95, 0.1), 0.75
+"""The level shown at the first call and at the last; that of a call that is the only one."""
+GUESS, BETWEEN, LAST = 24, 12, 16
+"""Rounds of Griffin-Lim before the first of several calls, between two, and after the last (also before a call that is alone)."""
 
 
 def vocode(
@@ -40,7 +41,8 @@ def vocode(
     """
     m = model.modality
     steps = CALLS if steps is None else steps
-    check_counts(steps=steps)
+    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
+        raise AskError(f"steps must be a whole number of at least 1, not {steps!r}")
     mels, lengths, gains = asking.mels_of(m, audio, n)
     settings |= {"steps": steps, "seed": seed}
     if m.whole or max(mel.shape[1] for mel in mels) <= CHUNK + OVERLAP:
@@ -63,12 +65,14 @@ def spectrum_of(model: Any, task: Task, steps: int, seed: int, **settings: Any) 
     size = torch.where(asked, s.magnitude_of_mel(mel, rounds=16), known.abs())
     phase = torch.stack([_phases(size.shape[1:], seed, k) for k in task.index.tolist()])
     phase = torch.where(asked, phase, known.angle())
-    spectrum = torch.where(asked, s.griffin_lim(size, phase, GUESS, keep=(~asked, known)), known)
-    levels = torch.linspace(*LEVELS, steps).tolist() if steps > 1 else [sum(LEVELS) / 2]
+    rounds = GUESS if steps > 1 else LAST
+    spectrum = torch.where(asked, s.griffin_lim(size, phase, rounds, keep=(~asked, known)), known)
+    levels = torch.linspace(*LEVELS, steps).tolist() if steps > 1 else [ALONE]
+    schedule, settings["batch"] = model.joint["frames"].schedule, len(mel)
     for call, level in enumerate(levels):
         start = replace(task.start, levels={**task.start.levels, "frames": level * asked.float()})
-        now = replace(task, x={**task.x, "frames": s.pack(spectrum)}, start=start)
-        fields = model.run(now, steps=1, seed=(seed + call) % 2**64, **settings)
+        shown = {"frames": schedule.alpha(start.levels["frames"]) * s.pack(spectrum)}
+        fields = model.run(replace(task, start=start), steps=1, seed=seed, state=shown, **settings)
         spectrum = polish(s, fields, asked, LAST if call + 1 == steps else BETWEEN)
     return spectrum
 
