@@ -80,9 +80,6 @@ def main() -> None:
         "--results", type=Path, default=RESULTS, help="JSON of finished rows; the Markdown stands beside it"
     )
     parser.add_argument("--tag", default="", help="added to the tables' names")
-    parser.add_argument(
-        "--about", default="", help="a sentence for the note above the table, such as how a model was trained"
-    )
     a = parser.parse_args()
     Table.path = a.results
     a.tag = f" ({a.tag})" if a.tag else ""
