@@ -20,8 +20,10 @@ import numpy as np
 from tables import table, training_time
 
 import suffuse
+from suffuse.errors import DataError
 from suffuse.metrics.molecules import bond_orders, bonds_agree, canonical, geometry, shares, stability
-from suffuse.modalities.molecules.encoding import build, why_invalid
+from suffuse.modalities.molecules.encoding import build, encode, why_invalid
+from suffuse.modalities.molecules.verbs import placed
 from suffuse.networks.pairs import pair_list
 
 COLUMNS = (
@@ -46,7 +48,11 @@ def measured(molecule: Any) -> Any:
 
 
 def figures(molecules: Sequence[Any]) -> dict[str, float]:
-    """Percentages of `COLUMNS`. Unique: distinct SMILES among all, of those valid."""
+    """Percentages of `COLUMNS`. Unique: distinct SMILES among all, of those valid. None counts as a molecule whose atoms are as
+    many as others have, all unstable."""
+    share = sum(m is not None for m in molecules) / len(molecules)
+    if share < 1:
+        return {name: share * value for name, value in figures([m for m in molecules if m is not None]).items()}
     found = stability([geometry(m) for m in molecules])
     told = [measured(m) for m in molecules]
     names = [canonical(m) for m in told if why_invalid(m) is None]
@@ -62,6 +68,33 @@ def figures(molecules: Sequence[Any]) -> dict[str, float]:
     }
 
 
+def with_hydrogens(molecule: Any, kinds: dict[str, int], largest: int) -> Any | None:
+    """The graph of a molecule made in 2-D, hydrogens to the usual valences included, valid or not; None where the 3-D model
+    does not know an atom kind or holds no molecule as large."""
+    from rdkit import Chem
+
+    whole = Chem.Mol(molecule)
+    whole.UpdatePropertyCache(strict=False)
+    whole = Chem.AddHs(whole)
+    if why_invalid(molecule) is None:
+        Chem.Kekulize(whole, clearAromaticFlags=True)
+    try:
+        return encode(whole, kinds, "it") if whole.GetNumAtoms() <= largest else None
+    except DataError:
+        return None
+
+
+def in_two_stages(flat: suffuse.Model, model: suffuse.Model, asked: argparse.Namespace, steps: list[int]) -> list[Any]:
+    """Graphs drawn by one model and placed by the other; what cannot be placed comes back as None."""
+    drawn = flat.sample(asked.count, steps=steps[0], precision=asked.precision, batch=500, seed=asked.seed)
+    records = [with_hydrogens(m, model.modality.kinds, model.modality.largest) for m in drawn]
+    known = [k for k, r in enumerate(records) if r is not None]
+    sampling = {"steps": steps[1], "precision": asked.precision, "grid": "quadratic", "batch": 100}
+    made = placed(model, [records[k] for k in known], asked.seed, **sampling)
+    found = dict(zip(known, made, strict=True))
+    return [found.get(k) for k in range(len(records))]
+
+
 def main() -> None:
     from rdkit import Chem
 
@@ -72,6 +105,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, nargs="+", default=[20, 50])
     parser.add_argument("--stochasticity", type=float, nargs="+", default=[0.0])
     parser.add_argument("--grid", help="time grid (default: the model's own)")
+    parser.add_argument("--flat", help="a 2-D model: its graphs are placed by the 3-D one, a further row")
+    parser.add_argument("--stages", type=int, nargs=2, default=[30, 20], help="calls of each of the two")
     parser.add_argument("--precision", help="fp32 (default), bf16 or auto")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--tag", default="", help="ending of the table's name")
@@ -94,6 +129,13 @@ def main() -> None:
             spent = time.process_time() - begun
             rows.append([f"{steps} calls, stochasticity {eta:g}", *figures(made).values(), spent])
             print(rows[-1], flush=True)
+    if asked.flat:
+        flat = suffuse.load(asked.flat)
+        begun = time.process_time()
+        made = in_two_stages(flat, model, asked, asked.stages)
+        spent = time.process_time() - begun
+        title = f"graphs by `{Path(asked.flat).name}` ({asked.stages[0]} calls), then placed ({asked.stages[1]} calls)"
+        rows.append([title, *figures(made).values(), spent])
     size = sum(p.numel() for p in model.denoiser.parameters())
     table(
         f"molecules_3d{asked.tag}",
@@ -104,7 +146,8 @@ def main() -> None:
         f"{training_time(model.notes)} "
         f"({model.notes.get('steps')} steps of {model.notes.get('recipe', {}).get('batch')}, {size:,} parameters). Nothing is "
         "corrected. 'bonds agree': bonds drawn and measured, of those in either; 'all bonds agree': molecules where they are the "
-        "same. Orders are left aside in both. Atoms with a charge count as unstable by EDM's tables.",
+        "same. Orders are left aside in both. What cannot be placed counts "
+        "as unstable and invalid. Atoms with a charge count as unstable by EDM's tables.",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +46,6 @@ def conformers(model: Any, source: str, samples: int = 4, seed: int = 0, start: 
 
     suffuse conformers qm9-3d "CCO" --samples 4 -o ethanol.sdf
     """
-    import numpy as np
-    import torch
     from rdkit import Chem
 
     from suffuse.modalities.molecules import encoding, reading
@@ -70,9 +69,21 @@ def conformers(model: Any, source: str, samples: int = 4, seed: int = 0, start: 
                 f"{entry.where} has {count} atoms with hydrogens; the model was trained on at most {modality.largest}"
             )
         records += [encoding.encode(whole, modality.kinds, entry.where)] * samples
+    return placed(model, records, seed, start, **sampling)
+
+
+def placed(model: Any, records: Sequence[Any], seed: int = 0, start: int = 0, **sampling: Any) -> list[Any]:
+    """RDKit molecules of graphs with their hydrogens (`graphs.data.Record`), placed in space; the order is kept.
+
+    Molecules of one size go together, so that nothing is spent on padding.
+    """
+    import numpy as np
+    import torch
+
+    modality = model.modality
     out: list[Any] = [None] * len(records)
     sizes = np.array([len(r) for r in records])
-    for size in np.unique(sizes):  # molecules of one size together: nothing is spent on padding
+    for size in np.unique(sizes):
         rows = np.flatnonzero(sizes == size)
         index = torch.from_numpy(rows) + start
         task = modality.graph_task(len(rows), index, sizes[rows], [records[k] for k in rows], width=int(size))
