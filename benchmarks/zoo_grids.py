@@ -232,12 +232,10 @@ def pack(name: str, data: Path, work: Path) -> None:
     model.notes["command"] = command(name, model.notes)
     folder = ZOO / name
     model.save(folder, half=True)
-    (folder / "recipe.json").write_text(
-        json.dumps(
-            {"command": model.notes["command"], "read": told["read"], "recipe": model.notes.get("recipe", {})}, indent=1
-        )
-        + "\n"
-    )
+    recipe = {"command": model.notes["command"], "read": told["read"], "recipe": model.notes.get("recipe", {})}
+    if "tuned" in model.notes:
+        recipe |= {"stages": model.notes["stages"], "tuned": model.notes["tuned"]["recipe"]}
+    (folder / "recipe.json").write_text(json.dumps(recipe, indent=1) + "\n")
     samples(name, folder / "samples", data)
     size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()) / 2**20
     print(f"{name}: {size:.2f} MiB", json.dumps(model.notes["quality"]))
