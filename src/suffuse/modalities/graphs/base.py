@@ -165,11 +165,13 @@ class NodeEdgeModality(Modality):
 
     # -- asking -------------------------------------------------------------------------------------------------
     def draw_sizes(self, index: Tensor, at_least: int = 1) -> np.ndarray:
-        """Numbers of nodes as often as in the data, one a sample; at least as many as are given."""
+        """Numbers of nodes as often as in the data, one a sample; at least as many as are given. Along a golden-ratio sequence,
+        so that any run of samples has them as evenly as can be: 200 independent draws miss the data's mean size by a few per
+        cent, which shows in every distance between sets of small graphs."""
         table = np.array([s for s in self.config["sizes"] if s[0] >= at_least], dtype=float)
         if not len(table):
             raise AskError(f"{at_least} nodes are given, and the model was trained on graphs of at most {self.largest}")
-        u = Random(0).uniform((), index, 0, "sizes", torch.float64).numpy()
+        u = ((0.5 + index.double() * 0.6180339887498949) % 1.0).numpy()
         edges = np.cumsum(table[:, 1]) / table[:, 1].sum()
         return table[np.searchsorted(edges, u).clip(max=len(table) - 1), 0].astype(np.int64)
 
