@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import subprocess
 import time
 from collections.abc import Callable
 
@@ -20,6 +19,7 @@ from audio_common import Table, clips_of, paths_of, trained
 from audio_words import chooser, decoder, hear, sentences, transcripts, word_errors
 from tables import command
 
+from suffuse.modalities.audio.phonemes import phonemes
 from suffuse.modalities.audio.waves import normalise
 
 RATE, HELD, SENTENCES, OPEN = 16_000, 24, 50, 25
@@ -28,15 +28,6 @@ READ = {
     "seconds": 2.0, "width": 176, "depth": 6, "attention": "2,4", "rank": 16, "patch": 2, "view": False,
 }  # fmt: skip
 RECIPE = {"batch": 20}
-
-
-def phonemes(text: str) -> str:
-    """What espeak-ng makes of a text: one character a sound, clauses apart by commas."""
-    asked = ["espeak-ng", "-q", "--ipa", "-v", "en-us", text]
-    heard = subprocess.run(asked, stdout=subprocess.PIPE, text=True, check=True).stdout
-    return ", ".join(
-        line.strip() for line in heard.translate({ord(c): None for c in "ˈˌː"}).splitlines() if line.strip()
-    )
 
 
 def texts(a: argparse.Namespace) -> None:
@@ -99,6 +90,7 @@ def say(a: argparse.Namespace) -> None:
         for weight in a.guidance:
 
             def spoken(k: int, calls: int = calls, weight: float = weight) -> np.ndarray:
-                return model.speak(symbols[paths[k].stem], steps=calls, guidance=weight, seed=k)[0][0]
+                said = f"/{symbols[paths[k].stem]}/" if "phonemes" in model.modality.text else symbols[paths[k].stem]
+                return model.speak(said, steps=calls, guidance=weight, seed=k)[0][0]
 
             table.row(f"suffuse, {calls} calls, guidance {weight:g}", score(spoken))

@@ -29,12 +29,12 @@ def probe(model: str, folder: str, calls: int, seconds: int) -> None:
     speech = np.concatenate(clips_of(Path(folder), rate, 40))
     wave = (np.tile(speech, -(-seconds * rate // len(speech)))[: seconds * rate], rate)
     before, times = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, []
-    for _ in range(2):
+    for _ in range(6):
         begun = time.process_time()
         loaded.vocode(wave, steps=calls)
         times.append((time.process_time() - begun) / seconds)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    row = {"load, s": load, "first": times[0], "steady": times[1]}
+    row = {"load, s": load, "first": times[0], "steady": min(times[1:]), "steady, median": float(np.median(times[1:]))}
     print(json.dumps(row | {"peak memory, MB": peak, "rise, MB": peak - before}))
 
 
@@ -46,7 +46,7 @@ def speed(a: argparse.Namespace) -> None:
         f"Vocoding on {torch.get_num_threads()} CPU thread(s), polish included: CPU seconds a second of sound, so that other "
         "programs do not count; each row in a process of its own. "
         "Load: all before the first run, the import of torch included. Steady: "
-        "the second run. Rise: peak memory above what it was before "
+        "the fastest of five more runs, and their median. Rise: peak memory above what it was before "
         f"the first run. One seed. `{command()}`"
     )
     table = Table("Real-time factor" + a.tag, note)

@@ -12,8 +12,8 @@ from suffuse.demo.report import Report
 
 INTRO = (
     "Two small models of sound: <code>spoken-digits</code> (Free Spoken Digit Dataset, CC BY-SA 4.0, 8 kHz) makes digits "
-    "by label and voice; <code>kathleen</code> (Kathleen's CMU Arctic sentences, CC0, 16 kHz) turns mel spectrograms into "
-    "speech, fills gaps and adds high frequencies. Real clips are from held-out recordings. Spectrograms of one "
+    "by label and voice; <code>kathleen</code> (Kathleen's CMU Arctic sentences, CC0, 16 kHz) speaks phonemes, turns mel "
+    "spectrograms into speech, fills gaps and adds high frequencies. Real clips are from held-out recordings. Spectrograms of one "
     "picture share one scale."
 )
 
@@ -28,6 +28,7 @@ def demo(report: Report, folder: Path) -> None:
     voices(report, folder, digits)
     kathleen = load("kathleen")
     sentence = real(kathleen)[0]
+    read(report, folder, kathleen)
     copied(report, folder, kathleen, sentence)
     filled(report, folder, kathleen, sentence)
     extended(report, folder, kathleen, sentence)
@@ -97,6 +98,22 @@ def voices(report: Report, folder: Path, model: Any) -> None:
         seen.calls,
         seen.seconds,
         note="The word is recognised by the model itself; its mel is noised to level 0.7 and brought back under the new voice.",
+    )
+
+
+def read(report: Report, folder: Path, model: Any) -> None:
+    """A text, given as phonemes so that no other program is needed."""
+    text = "/aɪ sɔ twɛnti wʌn ʃɪps kʌm seɪlɪŋ ɪn, ænd ðə si wʌz stɪl/"
+    with report.watch(model) as seen:
+        made = model.speak(text, seed=0)[0]
+    report.item(
+        "Text to speech",
+        "I saw twenty one ships come sailing in, and the sea was still.",
+        'model.speak("I saw 21 ships come sailing in, and the sea was still.")',
+        heard(folder, "text", {"generated": made}),
+        seen.calls,
+        seen.seconds,
+        note="Here the phonemes were given; espeak-ng, where it is installed, makes them of a text.",
     )
 
 

@@ -48,7 +48,8 @@ def polish(spectral: Spectral, fields: Fields, asked: Tensor, rounds: int | None
     rounds: default POLISH. asked: (B or 1, F or 1, T) bool; the rest stays as it is.
     """
     spectrum = spectral.unpack(fields["frames"])
-    fitted = spectral.magnitude_of_mel(fields["mel"].float(), rounds=20, start=spectrum.abs())
-    size = torch.where(asked, fitted, spectrum.abs())
-    made = spectral.griffin_lim(size, spectrum.angle(), POLISH if rounds is None else rounds, keep=(~asked, spectrum))
-    return torch.where(asked, made, spectrum)
+    size = spectral.magnitude_of_mel(fields["mel"].float(), rounds=20, start=spectrum.abs())
+    rounds, keep = POLISH if rounds is None else rounds, None
+    if not bool(asked.all()):
+        size, keep = torch.where(asked, size, spectrum.abs()), (~asked, spectrum)
+    return spectral.griffin_lim(size, spectrum.angle(), rounds, keep=keep)

@@ -80,6 +80,7 @@ class Audio(Modality):
         seconds: float | None = None,
         whole: bool | None = None,
         text: bool | None = None,
+        phonemes: str | None = None,
         mel_weight: float | None = None,
         **network: Any,
     ) -> tuple[Audio, Clips]:
@@ -88,7 +89,8 @@ class Audio(Modality):
         rate: Hz (default: the files' commonest). window, hop: samples of the STFT (default: about 32 and 8 ms). bands: of the mel
         spectrogram. seconds: of a training example (default: 1). whole: examples are whole clips (default: where the clips are
         labelled and nearly all fit); longer ones are left out, with a warning. text: whether transcripts are learnt (default:
-        where every clip has one). mel_weight: of the loss, the frames' being 1 (default: 2.5 where there are labels or texts,
+        where every clip has one). phonemes: transcripts, and texts to speak, go through espeak-ng with this voice, such as en-us.
+        mel_weight: of the loss, the frames' being 1 (default: 2.5 where there are labels or texts,
         from which the mel has to be found, else 0.3). network: width, depth, ... Raises DataError.
         """
         clips, rate = reading.load(source, rate)
@@ -120,7 +122,7 @@ class Audio(Modality):
             "labels": names["label"],
             "speakers": names["speaker"],
             "paired": bool(noises) or all(c.noisy is not None for c in clips),
-            "text": speaking.learn(clips, spectral) if text else None,
+            "text": speaking.learn(clips, spectral, phonemes) if text else None,
             "network": network,
         }
         if mel_weight is not None:
@@ -134,6 +136,7 @@ class Audio(Modality):
         """More clips, at this model's rate and settings."""
         clips, _ = reading.load(source, self.rate)
         if self.text:
+            speaking.spell(clips, self.text.get("phonemes"))
             speaking.place(clips, self.spectral, self.text["symbols"])
         return self._clips(clips, reading.noises(source, self.rate) if self.paired else [])
 

@@ -10,6 +10,7 @@ import torch
 
 from suffuse.errors import AskError, DataError
 from suffuse.modalities.audio import aligning, words
+from suffuse.modalities.audio.phonemes import phonemes
 from suffuse.modalities.audio.reading import Clip
 from suffuse.modalities.audio.stft import Spectral
 
@@ -17,11 +18,13 @@ FEWEST = 10
 """Clips; with fewer, symbols cannot be told apart."""
 
 
-def learn(clips: Sequence[Clip], spectral: Spectral) -> dict[str, Any]:
+def learn(clips: Sequence[Clip], spectral: Spectral, voice: str | None = None) -> dict[str, Any]:
     """The symbols of the clips' transcripts with a model of their durations, plain JSON; each clip gets its `symbols`.
 
-    Raises DataError where too few clips have a text.
+    voice: transcripts are learnt as the phonemes of this voice (see `phonemes.phonemes`). Raises DataError where too few clips
+    have a text, AskError where phonemes cannot be had.
     """
+    spell(clips, voice)
     texts = [c.text for c in clips if c.text]
     if len(texts) < FEWEST:
         raise DataError(f"{len(texts)} clips have a text, and at least {FEWEST} are needed to learn how symbols sound")
@@ -29,7 +32,14 @@ def learn(clips: Sequence[Clip], spectral: Spectral) -> dict[str, Any]:
     rows, spans = place(clips, spectral, known)
     if not rows:
         raise DataError("no transcript fits into its clip: a symbol needs at least two frames")
-    return {"symbols": known, "durations": aligning.duration_model(rows, spans, len(known))}
+    made = {"symbols": known, "durations": aligning.duration_model(rows, spans, len(known))}
+    return made | ({"phonemes": voice} if voice else {})
+
+
+def spell(clips: Sequence[Clip], voice: str | None) -> None:
+    """Put phonemes in place of the clips' transcripts, where a voice is named."""
+    for clip in clips if voice else ():
+        clip.text = phonemes(clip.text, voice) if clip.text else clip.text
 
 
 def place(clips: Sequence[Clip], spectral: Spectral, known: Sequence[str]) -> tuple[list[list[int]], list[np.ndarray]]:
@@ -52,8 +62,13 @@ def place(clips: Sequence[Clip], spectral: Spectral, known: Sequence[str]) -> tu
 
 def spoken(modality: Any, text: str) -> list[str]:
     """The symbols that a model speaks for a text, the pauses at both ends among them. Raises AskError."""
-    known = modality.text["symbols"]
-    return [known[k] for k in words.symbols_of(text, known)]
+    return [modality.text["symbols"][k] for k in _row(modality, text)]
+
+
+def _row(modality: Any, text: str) -> list[int]:
+    """A text as numbers of a model's symbols, by way of phonemes where it has learnt those."""
+    voice = modality.text.get("phonemes")
+    return words.symbols_of(phonemes(text, voice) if voice else text, modality.text["symbols"])
 
 
 def asked(
@@ -81,7 +96,7 @@ def asked(
 
 
 def _frames(modality: Any, text: str, seconds: float | None, pace: float, durations: Any) -> np.ndarray:
-    row = words.symbols_of(text, modality.text["symbols"])
+    row = _row(modality, text)
     rate = modality.rate / modality.spectral.hop
     if durations is None:
         lengths = aligning.durations_of(row, modality.text["durations"]) / pace

@@ -209,6 +209,7 @@ class Spectral:
         size = magnitude.transpose(1, 2).contiguous()
         spectrum = torch.polar(size, phase.transpose(1, 2).contiguous())
         held = None if keep is None else (keep[0].transpose(1, 2), keep[1].transpose(1, 2))
+        rows = held[0][0, :, 0].nonzero()[:, 0] if held is not None and held[0].shape[::2] == (1, 1) else None
         window, gain = self._window.to(size.device), self._overlap_gain(size.shape[1]).to(size.device)
         before = torch.zeros_like(spectrum)
         for _ in range(rounds):
@@ -218,7 +219,9 @@ class Spectral:
             before = consistent
             power = torch.addcmul(direction.real.square(), direction.imag, direction.imag)
             spectrum = direction.mul_(power.clamp_(min=1e-18).rsqrt_().mul_(size))
-            if held is not None:
+            if rows is not None:  # whole frames of one wave
+                spectrum[:, rows] = held[1][:, rows]
+            elif held is not None:
                 spectrum = torch.where(held[0], held[1], spectrum)
         return spectrum.transpose(1, 2)
 

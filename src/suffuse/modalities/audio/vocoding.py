@@ -25,10 +25,10 @@ CHUNK, OVERLAP = 640, 16
 """Frames: longer sounds are vocoded in chunks, each given the last OVERLAP frames of the one before."""
 CALLS = 4
 """Network calls of an answer, where none are asked."""
-LEVELS, ALONE = (0.95, 0.1), 0.75
+LEVELS, ALONE = (0.95, 0.1), 0.6
 """The level shown at the first call and at the last; that of a call that is the only one."""
-GUESS, BETWEEN, LAST = 24, 12, 16
-"""Rounds of Griffin-Lim before the first of several calls, between two, and after the last (also before a call that is alone)."""
+GUESS, BETWEEN, LAST, QUICK = 24, 12, 16, 10
+"""Rounds of Griffin-Lim before the first of several calls, between two, and after the last; before and after one alone."""
 
 
 def vocode(
@@ -62,18 +62,18 @@ def spectrum_of(model: Any, task: Task, steps: int, seed: int, **settings: Any) 
     asked, mel = task.start.levels["frames"] > 0, task.x["mel"]
     asked = asked[:, :1].expand(len(mel), 1, mel.shape[2])
     known = s.unpack(task.x["frames"])
-    size = torch.where(asked, s.magnitude_of_mel(mel, rounds=16), known.abs())
+    size = torch.where(asked, s.magnitude_of_mel(mel, rounds=8), known.abs())
     phase = torch.stack([_phases(size.shape[1:], seed, k) for k in task.index.tolist()])
     phase = torch.where(asked, phase, known.angle())
-    rounds = GUESS if steps > 1 else LAST
-    spectrum = torch.where(asked, s.griffin_lim(size, phase, rounds, keep=(~asked, known)), known)
+    first, last = (GUESS, LAST) if steps > 1 else (QUICK, QUICK)
+    spectrum = s.griffin_lim(size, phase, first, keep=None if bool(asked.all()) else (~asked, known))
     levels = torch.linspace(*LEVELS, steps).tolist() if steps > 1 else [ALONE]
     schedule, settings["batch"] = model.joint["frames"].schedule, len(mel)
     for call, level in enumerate(levels):
         start = replace(task.start, levels={**task.start.levels, "frames": level * asked.float()})
-        shown = {"frames": schedule.alpha(start.levels["frames"]) * s.pack(spectrum)}
+        shown = {"frames": schedule.alpha(start.levels["frames"]) * s.pack(spectrum), "mel": mel}
         fields = model.run(replace(task, start=start), steps=1, seed=seed, state=shown, **settings)
-        spectrum = polish(s, fields, asked, LAST if call + 1 == steps else BETWEEN)
+        spectrum = polish(s, fields, asked, last if call + 1 == steps else BETWEEN)
     return spectrum
 
 
