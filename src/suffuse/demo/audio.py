@@ -13,8 +13,8 @@ from suffuse.demo.report import Report
 INTRO = (
     "Two small models of sound: <code>spoken-digits</code> (Free Spoken Digit Dataset, CC BY-SA 4.0, 8 kHz) makes digits "
     "by label and voice; <code>kathleen</code> (Kathleen's CMU Arctic sentences, CC0, 16 kHz) speaks phonemes, turns mel "
-    "spectrograms into speech, fills gaps and adds high frequencies. Real clips are from held-out recordings. Spectrograms of one "
-    "picture share one scale."
+    "spectrograms into speech, fills gaps and adds high frequencies. Real clips are from held-out recordings. Spectrograms "
+    "of one picture share one scale."
 )
 
 
