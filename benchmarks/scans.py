@@ -266,7 +266,9 @@ PARTS = {
     "kspace": lambda a: scans_kspace.run(a.data, a.count, a.draws, a.minutes, a.seed),
     "kspace-learned": lambda a: scans_kspace_learned.run(a.data, a.work, a.minutes, a.count, a.draws, a.seed, a.device),
     "translate": lambda a: scans_translate.run(a.data, a.work, a.minutes, a.draws, a.seed),
-    "translate-pairs": lambda a: scans_translate_pairs.run(a.data, a.work, a.minutes, a.draws, a.seed, a.device),
+    "translate-pairs": lambda a: scans_translate_pairs.run(
+        a.data, a.work, a.minutes, a.draws, a.seed, a.device, a.arms
+    ),
 }
 
 
@@ -286,7 +288,9 @@ def main() -> None:
         "--device", default="cpu", help="of the -long, -learned and -pairs parts; cuda: minutes are of wall time"
     )
     parser.add_argument(
-        "--arms", nargs="+", help="of few, such as 5,plain: run no others; all that has been run is reported"
+        "--arms",
+        nargs="+",
+        help="of few (5,plain) and translate-pairs (ct): run no others; all that has been run is reported",
     )
     parser.add_argument("--peers", help="the Python of an environment with MONAI (volumes)")
     parser.add_argument("--model", default="hippocampus", help="of large: a zoo name or folder")
