@@ -30,7 +30,7 @@ class Encoder(nn.Module):
         for k, (layer, norm) in enumerate(zip(self.layers, self.norms)):
             x = norm(layer(x).transpose(1, 2)).transpose(1, 2)
             x = F.relu(x) if k < len(self.layers) - 1 else x
-        mean, logvar = self.head(x.amax(1)).chunk(2, dim=-1)
+        mean, logvar = self.head(x.amax(1)).float().chunk(2, dim=-1)
         return mean, logvar.clamp(-12, 6)
 
 
@@ -50,7 +50,7 @@ class Coupling(nn.Module):
         a, b = w.chunk(2, dim=-1)
         if self.flip:
             a, b = b, a
-        scale, shift = self.net(a).chunk(2, dim=-1)
+        scale, shift = self.net(a).float().chunk(2, dim=-1)
         scale = scale.tanh()
         b = (b - shift) * (-scale).exp() if inverse else b * scale.exp() + shift
         return torch.cat([b, a] if self.flip else [a, b], dim=-1), scale.sum(-1)
@@ -87,7 +87,7 @@ class PointDiffusion(nn.Module):
         for k, layer in enumerate(self.layers):
             h = layer(h, context)
             h = F.leaky_relu(h) if k < len(self.layers) - 1 else h
-        return x + h
+        return x + h.float()
 
     def loss(self, x: Tensor, weight: float = 1e-3) -> Tensor:
         """Mean squared error of the noise and `weight` times the latent's divergence from its prior (their eq. 15)."""
@@ -104,6 +104,10 @@ class PointDiffusion(nn.Module):
         found = self.noise_of(kept.sqrt() * x + (1 - kept).sqrt() * noise, t, z)
         return F.mse_loss(found, noise) - weight * (prior + entropy).mean()
 
+    def _half(self, x: Tensor, t: Tensor, z: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            return self.noise_of(x, t, z)
+
     @torch.inference_mode()
     def sample(self, n: int, points: int, seed: int) -> Tensor:
         """(n, points, 3), all noise steps."""
@@ -115,7 +119,7 @@ class PointDiffusion(nn.Module):
         for k in reversed(range(STEPS)):
             t = torch.full((n,), k)
             beta, kept = self.beta[k], self.kept[k]
-            x = (x - beta / (1 - kept).sqrt() * self.noise_of(x, t, z)) / (1 - beta).sqrt()
+            x = (x - beta / (1 - kept).sqrt() * self._half(x, t, z)) / (1 - beta).sqrt()
             if k:
                 x = x + beta.sqrt() * torch.randn(x.shape, generator=draw)
         return x
@@ -137,7 +141,8 @@ def train(clouds: np.ndarray, minutes: float, seed: int, batch: int = 32) -> tup
         for group in optimiser.param_groups:
             group["lr"] = 2e-3 * min(1, (step + 1) / 50) * 0.5 * (1 + math.cos(math.pi * done))
         optimiser.zero_grad()
-        loss = model.loss(some)
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = model.loss(some)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 10.0)
         optimiser.step()
