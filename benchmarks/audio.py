@@ -1,7 +1,7 @@
 """The audio room measured. Tables go to benchmarks/results/audio.md; finished rows are kept in audio.json and not run again.
 
     python benchmarks/audio.py prepare --data ../shared/data --work runs/audio      # unpack, split train and test
-    python benchmarks/audio.py vocode kathleen --work runs/audio --clips 100        # line 1: copy synthesis
+    python benchmarks/audio.py vocode kathleen --work runs/audio --calls 1,4        # line 1: copy synthesis
     python benchmarks/audio.py diffwave --work runs/audio --minutes 10 --clips 4    # line 2: a raw-wave peer
     python benchmarks/audio.py digits spoken-digits --work runs/audio --calls 10    # line 3: recognised, varied
     python benchmarks/audio.py spread spoken-digits --work runs/audio --calls 10    # line 4: within a digit and voice

@@ -67,7 +67,7 @@ def vocode(a: argparse.Namespace) -> None:
     for rounds in (60, 200):
         table.row(f"Griffin-Lim-{rounds}", score(griffin_lim(rounds)))
     table.row("untrained, 4 calls", score(lambda k, w: untrained.vocode((w, rate), steps=4, seed=k)[0][0]))
-    for calls in (1, 2, 4, 8):
+    for calls in a.calls:
         table.row(
             f"suffuse, {calls} calls", score(lambda k, w, c=calls: model.vocode((w, rate), steps=c, seed=k)[0][0])
         )

@@ -27,7 +27,7 @@ CALLS = 4
 """Network calls of an answer, where none are asked."""
 LEVELS, ALONE = (0.95, 0.1), 0.6
 """The level shown at the first call and at the last; that of a call that is the only one."""
-GUESS, BETWEEN, LAST, QUICK = 24, 12, 16, 10
+GUESS, BETWEEN, LAST, QUICK = 16, 8, 12, 10
 """Rounds of Griffin-Lim before the first of several calls, between two, and after the last; before and after one alone."""
 
 
