@@ -175,7 +175,7 @@ def answers(
         "of each volume's 1st to 99.5th percentile, over cells where T1 is above .1. Whole slices, by overlapping windows, for "
         "both, the mirror image's answer averaged in (half of the samples see it). "
         "Gap: mean absolute difference of log power of the gradient's magnitude over radial frequencies. One training "
-        "seed. "
+        "seed. Suffuse counts its embeddings of noise levels and is trained by Muon with averaged weights, the U-Net by AdamW. "
     )
     return {"rows": rows, "notes": text + " ".join(notes), "models": models}
 
