@@ -8,7 +8,9 @@ from suffuse.networks.frames import FrameNetwork
 
 def network(**options):
     torch.manual_seed(0)
-    made = FrameNetwork({"frames": 10, "mel": 4}, {"label": 3}, width=16, depth=2, taps={"frames": 3}, rank=4, cond=16, **options)
+    made = FrameNetwork(
+        {"frames": 10, "mel": 4}, {"label": 3}, width=16, depth=2, taps={"frames": 3}, rank=4, cond=16, **options
+    )
     return made
 
 
@@ -16,7 +18,11 @@ def question(frames=13, batch=2, level=1.0):
     g = torch.Generator().manual_seed(1)
     x = {"frames": torch.randn(batch, 10, frames, generator=g), "mel": torch.randn(batch, 4, frames, generator=g)}
     x["label"] = torch.tensor([[3]] * batch)
-    levels = {"frames": torch.full((batch, 1, 1), level), "mel": torch.zeros(batch, 1, 1), "label": torch.ones(batch, 1)}
+    levels = {
+        "frames": torch.full((batch, 1, 1), level),
+        "mel": torch.zeros(batch, 1, 1),
+        "label": torch.ones(batch, 1),
+    }
     return x, levels
 
 

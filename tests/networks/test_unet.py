@@ -61,7 +61,12 @@ def test_every_weight_gets_a_gradient():
         "image": torch.randn(2, 3, 12, 12), "label": torch.tensor([[1], [5]]), "caption": torch.randint(0, 8, (2, 4)),
         "size": torch.randn(2, 2),
     }  # fmt: skip
-    levels = {"image": torch.rand(2, 1, 12, 12), "label": torch.rand(2, 1), "caption": torch.rand(2, 1), "size": torch.rand(2, 1)}
+    levels = {
+        "image": torch.rand(2, 1, 12, 12),
+        "label": torch.rand(2, 1),
+        "caption": torch.rand(2, 1),
+        "size": torch.rand(2, 1),
+    }
     out = network(x, levels, {}, None)
     assert {k: tuple(v.shape) for k, v in out.items()} == {
         "image": (2, 3, 12, 12), "label": (2, 1, 5), "caption": (2, 4, 7), "size": (2, 2)
@@ -83,7 +88,9 @@ def test_level_maps_reach_the_network_cell_by_cell():
 
 
 def test_clips_keep_their_axis_order():
-    network = wake(GridNetwork(UNet(4, 3, dims=3, widths=(16,), condition=32), {"clip": 3}, condition=32, channel_axis=2))
+    network = wake(
+        GridNetwork(UNet(4, 3, dims=3, widths=(16,), condition=32), {"clip": 3}, condition=32, channel_axis=2)
+    )
     clip = torch.randn(1, 5, 3, 8, 8)
     assert network({"clip": clip}, {"clip": torch.rand(1, 5, 1, 1, 1)}, {})["clip"].shape == clip.shape
 
