@@ -24,7 +24,10 @@ from suffuse.modalities.video import verbs as sugar
 from suffuse.modalities.video.files import CONTAINERS, MOVING, Clip, as_clips, read_clip, write_clip
 from suffuse.modalities.video.reading import read_clips
 
-NEAR, ALL, WARP = 64, 256, 0.4
+NEAR, ALL = 64, 256
+"""Cells of a frame up to which each attends to itself in all frames; cells of a clip up to which all attend to all."""
+WARP = 0.4
+"""Training levels are uniform to this power: below 1 they crowd near 1, where what a clip shows is decided."""
 
 
 class Video(LabelledGrid):
