@@ -35,7 +35,7 @@ class LabelledGrid(Modality):
         return self.field
 
     def joint(self) -> Joint:
-        fields: dict[str, Any] = {self.field: Gaussian(warp=2.0)}
+        fields: dict[str, Any] = {self.field: Gaussian(warp=self.config.get("warp", 2.0))}
         fields |= {name: Categorical(len(classes)) for name, classes in self.labels.items()}
         return Joint(fields, {name: 0.05 for name in self.labels})
 

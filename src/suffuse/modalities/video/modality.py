@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from suffuse.diffusion.process import Gaussian, Joint
 from suffuse.diffusion.random import Random
 from suffuse.diffusion.state import Batch, Start, Task
 from suffuse.errors import AskError, DataError
@@ -27,7 +26,8 @@ from suffuse.modalities.video.reading import read_clips
 NEAR, ALL = 64, 256
 """Cells of a frame up to which each attends to itself in all frames; cells of a clip up to which all attend to all."""
 WARP = 0.4
-"""Training levels are uniform to this power: below 1 they crowd near 1, where what a clip shows is decided."""
+"""Training levels are uniform to this power: below 1 they crowd near 1, where what a clip shows is decided, since its frames
+repeat it. Models of before keep 2."""
 
 
 class Video(LabelledGrid):
@@ -157,13 +157,6 @@ class Video(LabelledGrid):
         return torch.from_numpy(np.ascontiguousarray(stack)), labels
 
     # -- the model's parts -------------------------------------------------------------------------------------------
-    def joint(self) -> Joint:
-        """Frames repeat what they show, so that a clip's content is decided at levels near 1: `warp` below 1 spends training
-        there. Models of before have none and keep 2."""
-        joint = super().joint()
-        fields = {**joint.processes, self.field: Gaussian(warp=self.config.get("warp", 2.0))}
-        return Joint(fields, joint.weights)
-
     def _frame_network(self) -> dict[str, Any]:
         first = self.config["width"]
         return self.config.get("network") or {"widths": [first, 2 * first], "patch": self.config["patch"]}
