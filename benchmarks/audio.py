@@ -74,6 +74,8 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=1000)
     parser.add_argument("--calls", type=lambda v: [int(c) for c in v.split(",")], default=[16])
     parser.add_argument("--guidance", type=lambda v: [float(c) for c in v.split(",")], default=[1.5])
+    parser.add_argument("--stochasticity", type=float, default=0.0, help="of sampling: spread, digits, say, music")
+    parser.add_argument("--seeds", type=int, default=1, help="say")
     parser.add_argument("--minutes", type=float, default=10.0, help="of training: diffwave, say, enhance, music")
     parser.add_argument("--judge-seconds", type=float, default=60.0)
     parser.add_argument(

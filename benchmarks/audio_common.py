@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -56,6 +57,16 @@ def paths_of(folder: Path) -> list[Path]:
 def clips_of(folder: Path, rate: int, count: int | None = None) -> list[np.ndarray]:
     """The first clips of a folder at one rate and at the house's loudness."""
     return [normalise(read_wave(p, rate)[0], rate)[0] for p in paths_of(folder)[:count]]
+
+
+def asked_of(a: argparse.Namespace, calls: int, weight: float | None = None) -> tuple[dict[str, Any], str]:
+    """Settings of sampling by the command line, and how a row of a table names them."""
+    asked, name = {"steps": calls}, f"suffuse, {calls} calls"
+    if weight is not None:
+        asked, name = asked | {"guidance": weight}, f"{name}, guidance {weight:g}"
+    if a.stochasticity:
+        asked, name = asked | {"stochasticity": a.stochasticity}, f"{name}, stochasticity {a.stochasticity:g}"
+    return asked, name
 
 
 def trained(source: Path, folder: Path, minutes: float, read: dict[str, Any], **recipe: Any) -> suffuse.Model:

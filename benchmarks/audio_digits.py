@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import time
+from typing import Any
 
 import audio_judges as judges
 import numpy as np
 import torch
-from audio_common import Table
+from audio_common import Table, asked_of
 from tables import command
 
 import suffuse
@@ -78,12 +79,13 @@ def digits(a: argparse.Namespace) -> None:
     truth = torch.tensor([k % len(names) for k in range(a.samples)])
     for calls in a.calls:
         for weight in a.guidance:
+            asked, name = asked_of(a, calls, weight)
 
-            def sampled(calls: int = calls, weight: float = weight) -> dict[str, float]:
+            def sampled(asked: dict[str, Any] = asked) -> dict[str, float]:
                 begun = time.process_time()
-                made = model.sample(a.samples, given=given, steps=calls, guidance=weight, batch=50)
+                made = model.sample(a.samples, given=given, batch=50, **asked)
                 seconds = time.process_time() - begun
                 long = sum(len(w) for w, _ in made) / m.rate
                 return score([judges.mel_of(w) for w, _ in made], truth) | {"CPU seconds a second": seconds / long}
 
-            table.row(f"suffuse, {calls} calls, guidance {weight:g}", sampled)
+            table.row(name, sampled)

@@ -18,10 +18,11 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from audio_common import Table, clips_of, trained
+from audio_common import Table, asked_of, clips_of, trained
 from tables import command
 from torch import nn
 
@@ -185,12 +186,13 @@ def music(a: argparse.Namespace) -> None:
     table.row("real, test chorales", lambda: score(test, 0.0))
     table.row("real, vocoded by this model", lambda: score([model.vocode((w, RATE), steps=4)[0][0] for w in test], 0.0))
     for calls in a.calls:
+        asked, name = asked_of(a, calls)
 
-        def made(calls: int = calls) -> dict[str, float]:
-            begun, asked = time.process_time(), {"steps": calls, "solver": "deis2", "grid": "rho3", "seconds": SECONDS}
-            waves = [normalise(model.sample(1, start=k, **asked)[0][0], RATE)[0] for k in range(count)]
+        def made(asked: dict[str, Any] = asked) -> dict[str, float]:
+            begun, same = time.process_time(), {"solver": "deis2", "grid": "rho3", "seconds": SECONDS}
+            waves = [normalise(model.sample(1, start=k, **same, **asked)[0][0], RATE)[0] for k in range(count)]
             for k, wave in enumerate(waves[:2]):
-                write_wave(wave, RATE, a.work / f"chorales-{a.minutes:g}" / f"made-{calls}-{k}.flac")
+                write_wave(wave, RATE, a.work / f"chorales-{a.minutes:g}" / f"made-{asked['steps']}-{k}.flac")
             return score(waves, time.process_time() - begun)
 
-        table.row(f"suffuse, {calls} calls", made)
+        table.row(name, made)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import time
+from typing import Any
 
 import audio_judges as judges
 import numpy as np
 import torch
-from audio_common import Table, paths_of
+from audio_common import Table, asked_of, paths_of
 from tables import command
 
 import suffuse
@@ -107,11 +108,12 @@ def spread(a: argparse.Namespace) -> None:
     given = {"label": [words[g // len(voices)] for g in groups], "speaker": [voices[g % len(voices)] for g in groups]}
     for calls in a.calls:
         for weight in a.guidance:
+            asked, name = asked_of(a, calls, weight)
             for anew in (0, 4):
 
-                def sampled(calls: int = calls, weight: float = weight, anew: int = anew) -> dict[str, float]:
+                def sampled(asked: dict[str, Any] = asked, anew: int = anew) -> dict[str, float]:
                     begun = time.process_time()
-                    sounds = model.sample(a.samples, given=given, steps=calls, guidance=weight, batch=50)
+                    sounds = model.sample(a.samples, given=given, batch=50, **asked)
                     if anew:
                         sounds = [model.vocode(sound, steps=anew, seed=k)[0] for k, sound in enumerate(sounds)]
                     made = [w for w, _ in sounds]
@@ -119,4 +121,4 @@ def spread(a: argparse.Namespace) -> None:
                     return score(made, groups) | {"CPU seconds a second": seconds / sum(len(w) / RATE for w in made)}
 
                 then = f", frames anew by {anew}" if anew else ""
-                table.row(f"suffuse, {calls} calls{then}, guidance {weight:g}", sampled)
+                table.row(name + then, sampled)
