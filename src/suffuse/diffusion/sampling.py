@@ -50,7 +50,9 @@ def events(
 
     denoiser: `denoiser(x, levels, context, targets) -> clean`, guided or not. solver: a name of `SOLVERS` or a `Solver`.
     stochasticity: eta, for all fields or by field. adjust: called as adjust(x, levels, step) after each step, may return a
-    changed x. state: initial noised values, instead of noising task.x. The last event holds the answer.
+    changed x; if it has `separate`, that is called first, as separate(before, x, step), and returns x with changes of categorical
+    fields taken back and masks of where: these entries count as lost in the next step. state: initial noised values, instead of
+    noising task.x. The last event holds the answer.
     """
     path, random = path or Clock(), random or Random(0)
     solver = _named(solver)
@@ -112,6 +114,10 @@ def events(
         if solver.heun:
             following = _heun(denoiser, steppers, k, x, following, clean, targets, context)
         levels, x = targets, following
+        if k + 1 < steps and hasattr(adjust, "separate"):
+            x, waiting = adjust.separate(seen, x, k)
+            for name, mask in waiting.items():
+                steppers[name].waiting = mask
         if adjust is not None:
             x = adjust(x, levels, k)
         yield Event(k + 1, steps, levels, clean, x)

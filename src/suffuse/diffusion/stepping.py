@@ -196,6 +196,8 @@ class JumpStepper:
         self.process, self.eta, self.draw, self.locked = process, eta, draw, locked
         self.levels = path.plan(clock, process, start.cpu()).to(start.device, torch.float32)
         self.static = bool(locked.all())
+        self.waiting: Tensor | None = None
+        """Entries whose last change was taken back: they count as lost, at level 1, in the next step."""
 
     def level(self, k: int, batch: int) -> Tensor:
         return torch.where(self.locked, torch.zeros_like(self.levels[k]), self.levels[k])
@@ -204,5 +206,8 @@ class JumpStepper:
         return not self.static and bool((self.levels[k] != self.levels[k + 1]).any())
 
     def step(self, k: int, x: Tensor, clean: Tensor) -> Tensor:
-        stepped = self.process.reverse(x, clean, self.levels[k], self.levels[k + 1], self.draw("token", k), self.eta)
+        now = self.levels[k]
+        if self.waiting is not None:
+            now = torch.where(self.waiting, torch.ones_like(now), now)
+        stepped = self.process.reverse(x, clean, now, self.levels[k + 1], self.draw("token", k), self.eta)
         return torch.where(self.locked, x, stepped)

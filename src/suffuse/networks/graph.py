@@ -150,9 +150,11 @@ class GraphTransformer(nn.Module):
         sets: int = 16,
         typical: float = 9.0,
         priors: dict[str, list[float]] | None = None,
+        fine: int = 0,
     ):
         """priors: per categorical field ('nodes', 'edges') the probabilities that lost entries are drawn from; with them, answers
-        start from what one entry says of itself (Bayes' rule), and only what the rest of the graph adds is learnt."""
+        start from what one entry says of itself (Bayes' rule), and only what the rest of the graph adds is learnt. fine: 1 also
+        shows fourth roots of the levels, which tell apart the small ones near the end of sampling."""
         super().__init__()
         self.node_classes, self.edge_classes, self.dims, self.directed = node_classes, edge_classes, dims, directed
         self.properties = dict(properties or {})
@@ -168,6 +170,9 @@ class GraphTransformer(nn.Module):
         pair_features = sides * (edge_classes + 1) + 2 * walks + _WAVES
         self.edge_in = nn.Linear(pair_features, edge_width)
         self.graph_in = nn.Linear(2 * _WAVES + 1 + (_WAVES if dims else 0), width)
+        if fine:
+            self.fine_in = _zero(nn.Linear(2 * _WAVES, width))
+        self.fine = bool(fine)
         self.target_in = _zero(nn.Linear(2 * _WAVES + (_WAVES if dims else 0), width))
         self.property_in = nn.ModuleDict(
             {p: nn.Linear(_WAVES + (k + 1 if k else 3), width) for p, k in self.properties.items()}
@@ -229,13 +234,14 @@ class GraphTransformer(nn.Module):
         edge_features = torch.cat(edge_inputs, dim=-1)
         cycles = node_cycles(torch.maximum(adjacency, adjacency.transpose(1, 2)))
         node_inputs = [*degrees, *returns, (cycles / 4).tanh(), size[:, None].expand(batch, n, 1)]
-        level_summary = [_waves((edge_level * pairs[..., 0]).sum(1) / pairs.sum((1, 2)).clamp(min=1))]
+        means = [(edge_level * pairs[..., 0]).sum(1) / pairs.sum((1, 2)).clamp(min=1)]
         if self.node_classes > 1:
             node_level = levels["nodes"].expand(batch, n)
             node_inputs.insert(0, F.one_hot(x["nodes"], self.node_classes + 1).to(torch.float32))
         else:
-            node_level = level_summary[0][:, :1].expand(batch, n)
-        level_summary.append(_waves((node_level * mask).sum(1) / sizes[:, 0].clamp(min=1)))
+            node_level = means[0][:, None].expand(batch, n)
+        means.append((node_level * mask).sum(1) / sizes[:, 0].clamp(min=1))
+        level_summary = [_waves(mean) for mean in means]
         h = self.node_in(torch.cat([*node_inputs, _waves(node_level)], dim=-1))
         e = self.edge_in(edge_features)
         sets = None
@@ -248,6 +254,8 @@ class GraphTransformer(nn.Module):
                 (-((length - centres).square() * 8).clamp(max=30.0)).exp()
             )  # never subnormal, which is slow
         c = self.graph_in(torch.cat([*level_summary, size], dim=-1))
+        if self.fine:
+            c = c + self.fine_in(torch.cat([_waves(mean**0.25) for mean in means], dim=-1))
         if targets is not None:
             c = c + self.target_in(torch.cat(self._targets(targets, mask, pairs), dim=-1))
         for name, classes in self.properties.items():

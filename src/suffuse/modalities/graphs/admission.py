@@ -10,6 +10,7 @@ from torch import Tensor
 
 from suffuse.diffusion.state import Fields, Task
 from suffuse.modalities.graphs.projection import KINDS, satisfies
+from suffuse.modalities.graphs.separation import Separation
 from suffuse.networks.pairs import node_count, pair_list
 
 if TYPE_CHECKING:
@@ -19,19 +20,18 @@ HEREDITARY = ("planar", "acyclic")
 """Kinds that a graph keeps when edges are taken away: what breaks one never mends by adding more."""
 
 
-class Admission:
+class Admission(Separation):
     """Called as adjust(x, levels, step): sets new edges of the field `edges` (B, P) back to 0 where, added one by one in a random
     order, they break one of the sample's kinds. For models whose edges are only ever added (ConStruct, Madeira et al. 2024)."""
 
     def __init__(self, task: Task, directed: bool):
         """task.context["project"]: (B, 1) bits of `KINDS`."""
+        super().__init__(task, directed)
         self.kinds = [
             [k for i, k in enumerate(KINDS) if k in HEREDITARY and int(bits) >> i & 1]
             for bits in task.context["project"][:, 0]
         ]
         self.given = task.given.get("edges")
-        self.index = torch.arange(len(task)) if task.index is None else task.index.cpu()
-        self.directed = directed
         self.graphs: list[nx.Graph] | None = None
         self.first = self.second = np.zeros(0, np.int64)
 

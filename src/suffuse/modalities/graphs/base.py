@@ -17,9 +17,10 @@ from suffuse.diffusion.state import Batch, Start, Task
 from suffuse.errors import AskError
 from suffuse.modalities.contract import Modality
 from suffuse.modalities.graphs.data import GraphData, Record, dense_edges, masks, pair_position
+from suffuse.modalities.graphs.separation import Separation
 from suffuse.networks.pairs import pair_list, pair_total
 
-NETWORK = ("width", "edge_width", "layers", "heads", "walks", "sets")
+NETWORK = ("width", "edge_width", "layers", "heads", "walks", "sets", "fine")
 """Sizes of the network that `read` takes as options and `config["network"]` keeps."""
 NODE_WARP = EDGE_WARP = 2.0
 """level = clock ** warp: most of the clock is spent near data (DeFoG's 'polydec' distortion)."""
@@ -53,9 +54,10 @@ class NodeEdgeModality(Modality):
     def joint(self) -> Joint:
         """Marginal priors; edges weigh 5 in the loss and spend more of the clock near data (DeFoG's 'polydec')."""
         processes: dict[str, Any] = {}
+        more = {"emphasis": float(self.config.get("emphasis", 0.0))}
         if self.with_nodes:
-            processes["nodes"] = Categorical(len(self.node_classes), self.config["node_prior"], warp=NODE_WARP)
-        processes["edges"] = Categorical(len(self.edge_classes), self.config["edge_prior"], warp=EDGE_WARP)
+            processes["nodes"] = Categorical(len(self.node_classes), self.config["node_prior"], warp=NODE_WARP, **more)
+        processes["edges"] = Categorical(len(self.edge_classes), self.config["edge_prior"], warp=EDGE_WARP, **more)
         if self.dims:
             processes["coordinates"] = Gaussian(noise_model=ZeroCentred("inside"))
         weights = {"edges": 5.0}
@@ -157,13 +159,18 @@ class NodeEdgeModality(Modality):
 
     def defaults(self) -> dict[str, Any]:
         batch = 256 if self.largest <= 12 else 64 if self.largest <= 32 else 16
-        return {"batch": batch, "learning_rate": 2e-3, "sampling": {"steps": 20, "guidance": 1.0, "grid": "quadratic"}}
+        grid = "adding" if self.config["edge_prior"][0] == 1 else "quadratic"
+        return {"batch": batch, "learning_rate": 2e-3, "sampling": {"steps": 20, "guidance": 1.0, "grid": grid}}
 
     def data(self, records: Sequence[Record], bucketed: bool = False) -> GraphData:
         """A data set of graphs that are encoded already. bucketed: for training, see `GraphData`."""
         return GraphData(records, self.directed, self.with_nodes, self.property_classes, self.dims, bucketed)
 
     # -- asking -------------------------------------------------------------------------------------------------
+    def adjust(self, task: Task) -> Separation | None:
+        """Changes that meet at a node are made one after another (see `Separation`)."""
+        return Separation(task, self.directed)
+
     def draw_sizes(self, index: Tensor, at_least: int = 1) -> np.ndarray:
         """Numbers of nodes as often as in the data, one a sample; at least as many as are given. Along a golden-ratio sequence,
         so that any run of samples has them as evenly as can be: 200 independent draws miss the data's mean size by a few per

@@ -17,6 +17,7 @@ from suffuse.modalities.graphs.admission import Admission
 from suffuse.modalities.graphs.base import NETWORK, NodeEdgeModality
 from suffuse.modalities.graphs.data import GraphData, Record
 from suffuse.modalities.graphs.projection import KINDS, project
+from suffuse.modalities.graphs.separation import Separation
 from suffuse.networks.pairs import node_count, pair_list
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ class Graphs(NodeEdgeModality):
             records, len(config["node_classes"]), len(config["edge_classes"]), config["directed"], empty_prior
         )
         config["network"] = {k: int(v) for k, v in network.items() if v is not None}
-        config["posterior"] = True
+        config |= {"posterior": True, "emphasis": 0.5}
         made = cls(**config)
         return made, made.data(records, bucketed=True)
 
@@ -203,11 +204,12 @@ class Graphs(NodeEdgeModality):
         self.narrow(task, top_p)
         return task
 
-    def adjust(self, task: Task) -> Admission | None:
+    def adjust(self, task: Task) -> Separation | None:
         """Where edges are only ever added (`empty_prior`), those that break a hard limit are refused while sampling."""
         asked = task.context.get("project")
         only_added = self.config["edge_prior"][0] == 1
-        return Admission(task, self.directed) if only_added and asked is not None and bool(asked.any()) else None
+        refusing = only_added and asked is not None and bool(asked.any())
+        return Admission(task, self.directed) if refusing else super().adjust(task)
 
     def decode(self, fields: dict[str, Tensor], task: Task) -> list[nx.Graph]:
         """networkx graphs with nodes 0 .. n-1, given ones first. A projected one says in `graph["edges_changed"]` how much."""

@@ -119,7 +119,7 @@ class Molecules(NodeEdgeModality):
             config |= {"dims": 3, "position_scale": scale}
         config |= marginals(records, len(kinds), len(encoding.ORDERS), False)
         config["network"] = {k: int(v) for k, v in network.items() if v is not None}
-        config["posterior"] = True
+        config |= {"posterior": True, "emphasis": 0.5}
         made = cls(**config)
         return made, made.data(records, bucketed=True)
 
