@@ -5,7 +5,8 @@
 As `molecules_strings.py`, whose any-order model learns more slowly: here a text of many lines is cut into windows, blocks of
 --block symbols are written one after another (Arriola et al. 2025; 1: one symbol at a time), and every symbol of a window is
 learnt from in every step. A line is a mark that says how drug-like the molecule is, then its SELFIES symbols; of a window that
-begins with a line break the first two lines are taken, which always fit, or, with a mark, the first. Needs `selfies` and `fcd_torch`.
+begins with a line break the first two lines are taken, which always fit, or, with a mark, the first. Needs `selfies` and
+`fcd_torch`.
 """
 
 from __future__ import annotations
