@@ -42,13 +42,20 @@ SETS: dict[str, dict[str, Any]] = {
     "sbm": {"file": "spectre/sbm.edges.json.gz", "kinds": (), "valid": stochastic_blocks, "read": LARGE, "batch": 8},
     "community": {"file": "gdss/community_small.edges.json.gz", "kinds": (), "read": SMALL},
     "ego": {"file": "gdss/ego_small.edges.json.gz", "kinds": (), "read": SMALL},
-    "enzymes": {"file": "gdss/ENZYMES.edges.json.gz", "kinds": (), "read": LARGE, "batch": 16},
+    "enzymes": {
+        "file": "gdss/ENZYMES.edges.json.gz",
+        "kinds": (),
+        "read": LARGE | {"empty_prior": True},
+        "batch": 16,
+        "draw": 1,
+    },
     "tissue": {"file": "bio", "kinds": ("planar", "connected"), "read": LARGE | {"walks": 8}, "batch": 8},
 }
 
 
 def load(data: Path, name: str) -> dict[str, list[nx.Graph]]:
-    """The splits of a set. GDSS's sets have their last fifth as test (its own split); tissue joins both TLS classes."""
+    """The splits of a set. GDSS's sets have their last fifth as test (its own split); tissue joins both TLS classes.
+    'draw' is the batch of sampling, 1 where sizes differ much, since a batch is padded to its largest graph."""
     about = SETS[name]
     if name == "tissue":
         return {split: reading.graphs(tissue(data, split), label="phenotype") for split in ("train", "val", "test")}
@@ -76,6 +83,8 @@ def trained(name: str, train: list[nx.Graph], folder: Path, minutes: float, seed
         return suffuse.load(folder)
     settings = {
         "batch": SETS[name].get("batch", 32),
+        "optimiser": "muon",
+        "learning_rate": 3e-3,
         "decay": 0.9,
         "compile": False,
         "preview_every": 0,
@@ -109,7 +118,12 @@ def run(name: str, asked: argparse.Namespace) -> None:
     count = asked.count or max(len(splits["test"]), 40)
     rows: list[tuple[str, dict[str, Any]]] = [("train split (real)", measure(name, splits, splits["train"]))]
     kinds = SETS[name]["kinds"]
-    settings = {"seed": asked.seed, "batch": 20, "grid": asked.grid, "stochasticity": asked.stochasticity}
+    settings = {
+        "seed": asked.seed,
+        "batch": SETS[name].get("draw", 20),
+        "grid": asked.grid,
+        "stochasticity": asked.stochasticity,
+    }
     for steps in asked.steps:
         begun = time.process_time()
         raw = model.sample(count, steps=steps, **settings)

@@ -29,6 +29,7 @@ MODELS: dict[str, dict[str, Any]] = {
         "modality": "molecules",
         "read": {"properties": "dipole,gap,logp", "width": 128, "edge_width": 48, "layers": 5, "fine": 1},
         "tasks": {"generate": 0.6, "by_property": 0.2, "complete": 0.1, "predict": 0.1},
+        "settings": {"grid": "midway", "stochasticity": 0.2},
         "batch": 512,
         "data": f"{QM9}; 100,000 molecules, dipole in Debye, gap in Hartree, logP by RDKit",
         "licence": QM9_LICENCE,
@@ -117,7 +118,7 @@ def pack(name: str, asked: argparse.Namespace) -> None:
     """Copy the model with 16-bit weights, its card, its recipe and a few real samples that it has not seen."""
     model = suffuse.load(asked.model or asked.work / "zoo" / name)
     about, folder = MODELS[name], ZOO / name
-    model.settings |= model.modality.defaults()["sampling"]
+    model.settings |= model.modality.defaults()["sampling"] | about.get("settings", {})
     if set(model.notes["recipe"].get("tasks") or ()) == {"place"}:
         model.modality.config["only"] = "place"
     model.notes |= {"data": about["data"], "licence": about["licence"]}
