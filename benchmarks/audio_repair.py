@@ -51,7 +51,7 @@ def gaps(a: argparse.Namespace) -> None:
     note = (
         f"{len(clips)} held-out Kathleen sentences, one gap each where there is speech; log-spectral distance in dB over "
         "the gap. AR: Burg's method from both sides, cross-faded; order 64 from .1 s, order 256 from .25 s, order "
-        "512 from .5 s of context; gaps of at most 60 ms we start from the last. Under AR: our last number of calls against the "
+        "512 and 1000 from .5 s of context; gaps of at most 60 ms we start from the last. Under AR: our last number of calls against the "
         f"better of the orders 64 and 256. {model.notes.get('about', '')} One seed. `{command()}`"
     )
     table = Table("Gaps" + a.tag, note)
@@ -65,12 +65,14 @@ def gaps(a: argparse.Namespace) -> None:
             row = {"linear": over(linear), "AR 64": over(autoregressive)}
             row["AR 256"] = over(lambda *asked: autoregressive(*asked, 256, rate // 4))
             row["AR 512"] = over(lambda *asked: autoregressive(*asked, 512, rate // 2))
+            row["AR 1000"] = over(lambda *asked: autoregressive(*asked, 1000, rate // 2))
             for calls in a.calls:
                 row[f"suffuse, {calls} calls"] = ours = over(
                     lambda w, begin, end, c=calls: model.fill((w, rate), [(begin / rate, end / rate)], steps=c)[0][0]
                 )
             row["under AR, %"] = 100 * (1 - ours / min(row["AR 64"], row["AR 256"]))
-            return row | {"under AR 512, %": 100 * (1 - ours / row["AR 512"])}
+            row["under AR 512, %"] = 100 * (1 - ours / row["AR 512"])
+            return row | {"under AR 1000, %": 100 * (1 - ours / row["AR 1000"])}
 
         table.row(f"{1000 * length:.0f} ms", filled)
     note = (

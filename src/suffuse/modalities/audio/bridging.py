@@ -6,7 +6,7 @@ import numpy as np
 
 LONGEST = 0.06
 """Seconds; over longer gaps a prediction dies away and says less than nothing (measured on training sentences)."""
-LEVEL = 0.7
+LEVEL = 0.75
 """The level that a bridged gap starts from."""
 
 
@@ -47,7 +47,7 @@ def bridge(wave: np.ndarray, rate: int) -> tuple[np.ndarray, np.ndarray]:
     hole = np.isnan(wave)
     out, done = np.nan_to_num(wave), np.zeros(len(wave), dtype=bool)
     edges = np.flatnonzero(np.diff(np.concatenate([[0], hole.view(np.int8), [0]]))).reshape(-1, 2)
-    order, least, reach = max(2, rate // 31), int(0.032 * rate), rate // 2
+    order, least, reach = max(2, rate // 16), int(0.032 * rate), rate // 2
     for number, (begin, end) in enumerate(edges.tolist()):
         low = max(edges[number - 1, 1] if number else 0, begin - reach)
         high = min(edges[number + 1, 0] if number + 1 < len(edges) else len(wave), end + reach)

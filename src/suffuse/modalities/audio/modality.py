@@ -194,7 +194,7 @@ class Audio(Modality):
         return levels.start(self, task, batch, random, step)
 
     def defaults(self) -> dict[str, Any]:
-        drawn = {**SAMPLING, "guidance": 2.0}
+        drawn = {**SAMPLING, "guidance": 4.0 if self.text else 2.0}
         sampling = drawn if self.classes or self.text else {"steps": 1 if self.paired else 4, "solver": "ddim"}
         return {"batch": 32, "learning_rate": 3e-3, "optimiser": "muon", "sampling": sampling}
 

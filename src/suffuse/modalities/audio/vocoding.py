@@ -44,7 +44,7 @@ def vocode(
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
         raise AskError(f"steps must be a whole number of at least 1, not {steps!r}")
     mels, lengths, gains = asking.mels_of(m, audio, n)
-    settings |= {"steps": steps, "seed": seed}
+    settings = {"guidance": 1.0} | settings | {"steps": steps, "seed": seed}
     if m.whole or max(mel.shape[1] for mel in mels) <= CHUNK + OVERLAP:
         task = m.request(n, {"mel": audio}, index=torch.arange(n))
         return asking.sounds_of(m, spectrum_of(model, task, **settings), task)
