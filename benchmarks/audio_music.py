@@ -166,7 +166,7 @@ def music(a: argparse.Namespace) -> None:
         f"{count} clips of {SECONDS} s each, made in one piece. Frechet: 64 features of half seconds, by a judge of pitches, "
         f"against {count} test chorales; real: as many training chorales against them. Drift: the same distance between the "
         "first 5 s and the last 5 s of the clips, and the change of loudness. One seed. "
-        f"The model: {a.minutes:g} minutes of one CPU core, {model.notes['steps']} steps, windows of 4 s of {TRAINED} chorales. "
+        f"The model: {model.notes.get('about', '')} {a.minutes:g} minutes of one CPU core, windows of 4 s of {TRAINED} chorales. "
         f"`{command()}`"
     )
     table = Table("Music" + a.tag, note)

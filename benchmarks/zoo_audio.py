@@ -27,12 +27,19 @@ MODELS: dict[str, dict[str, Any]] = {
     "spoken-digits": {
         "folder": "fsdd",
         "read": {"width": 184, "depth": 5, "attention": "1,3", "rank": 16, "cond": 60, "patch": 2, "view": False},
+        "minutes": 9.0,
+        "then": {
+            "minutes": 40.0,
+            "tasks": {"label": 0.72, "vocode": 0.1, "generate": 0.06, "fill": 0.05, "extend": 0.03, "classify": 0.04},
+            "learning_rate": 3e-3,
+            "precision": "bf16",
+        },
         "data": "Free Spoken Digit Dataset, 2,700 training recordings (numbers 5 to 49 of each digit and speaker)",
         "licence": "CC BY-SA 4.0, Zohar Jackson and contributors, https://github.com/Jakobovski/free-spoken-digit-dataset",
         "title": "Spoken digits at 8 kHz, by digit and by one of six voices",
         "example": 'model.sample(4, given={"label": 7, "speaker": "theo"})',
         "samples": [f"{d}_{VOICES[d % 6]}_{d % 5}.wav" for d in range(10)],
-        "quality": {"Spoken digits": ("network, %", "machine, %", "NDB/K")},
+        "quality": {"Spoken digits (49 minutes)": ("network, %", "machine, %", "NDB/K")},
         "real": ("real test clips",),
     },
     "kathleen": {
@@ -154,11 +161,12 @@ def main() -> None:
     parser.add_argument("--device", help="train: cpu, cuda or mps (default: the best at hand)")
     parser.add_argument("--steps", type=int, help="pack: calls by default")
     parser.add_argument("--guidance", type=float, help="pack: guidance by default")
+    parser.add_argument("--stochasticity", type=float, help="pack: stochasticity by default")
     a = parser.parse_args()
     if a.what == "train":
         train(a.model, a.work, a.minutes, a.device)
     else:
-        pack(a.model, a.work, {k: getattr(a, k) for k in ("steps", "guidance") if getattr(a, k) is not None})
+        pack(a.model, a.work, {k: getattr(a, k) for k in ("steps", "guidance", "stochasticity") if getattr(a, k) is not None})
 
 
 if __name__ == "__main__":
