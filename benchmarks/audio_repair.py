@@ -51,8 +51,8 @@ def gaps(a: argparse.Namespace) -> None:
     note = (
         f"{len(clips)} held-out Kathleen sentences, one gap each where there is speech; log-spectral distance in dB over "
         "the gap. AR: Burg's method from both sides, cross-faded; order 64 from .1 s, order 256 from .25 s, order "
-        "512 and 1000 from .5 s of context; gaps of at most 60 ms we start from the last. Under AR: our last number of calls against the "
-        f"better of the orders 64 and 256. {model.notes.get('about', '')} One seed. `{command()}`"
+        "512 and 1000 from .5 s of context; gaps of at most 60 ms we start from the last. Under AR: our last number of calls "
+        f"against the better of the orders 64 and 256. {model.notes.get('about', '')} One seed. `{command()}`"
     )
     table = Table("Gaps" + a.tag, note)
     for length in (0.05, 0.1, 0.2):
