@@ -166,7 +166,11 @@ def main() -> None:
     if a.what == "train":
         train(a.model, a.work, a.minutes, a.device)
     else:
-        pack(a.model, a.work, {k: getattr(a, k) for k in ("steps", "guidance", "stochasticity") if getattr(a, k) is not None})
+        pack(
+            a.model,
+            a.work,
+            {k: getattr(a, k) for k in ("steps", "guidance", "stochasticity") if getattr(a, k) is not None},
+        )
 
 
 if __name__ == "__main__":
