@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from molecules_strings import as_text, charrnn, drug_like, figures, from_text, some
+from molecules_strings import HEADS, STEERED, as_text, charrnn, drug_like, figures, from_text, molecules_of, options
 from tables import table, training_time
 
 import suffuse
@@ -86,7 +86,7 @@ def steer(model: suffuse.Model, place: Path, train: list[str], asked: argparse.N
     table(
         "molecules_blocks_steer",
         "Drug-like molecules on request (MOSES)",
-        ["", "valid %", "unique %", "QED > .8 and SA < 3, %", "mean QED", "mean SA", "CPU seconds"],
+        STEERED,
         rows,
         f"{asked.asked:,} molecules a row; the model of molecules_blocks.md. Mark 'clear' in training: QED > .85 and SA < 2.8. "
         f"Asked for, the share is {ratio:.2f} times that without asking; {100 / rows[1][3]:.2f} times would be all. One seed.",
@@ -97,23 +97,15 @@ def main() -> None:
     from rdkit import Chem, RDLogger
 
     RDLogger.DisableLog("rdApp.*")
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("-o", "--output", type=Path, default=Path("runs/blocks"))
-    parser.add_argument("--minutes", type=float, default=13)
+    parser = options(__doc__, "runs/blocks", 13)
     parser.add_argument("--block", type=int, default=1, help="symbols of a block")
     parser.add_argument("--dim", type=int, default=128, help="width of the network")
-    parser.add_argument("--molecules", type=int, default=100_000, help="training molecules")
-    parser.add_argument("--count", type=int, default=5000)
-    parser.add_argument("--asked", type=int, default=1000, help="molecules a row of the table of drug-like ones")
     parser.add_argument("--temperature", type=float, default=1.0)
     parser.add_argument(
         "--validate", type=float, nargs="*", help="compare temperatures on left-out molecules; no table"
     )
     asked = parser.parse_args()
-    source, place = asked.data / "molecules/moses", asked.output / "selfies"
-    train = some(source / "train.csv.gz", asked.molecules + asked.count)
-    train, left = train[: asked.molecules], train[asked.molecules :]
+    place, (train, left, real) = asked.output / "selfies", molecules_of(asked)
     model = trained(train, place, asked)
     seen = {Chem.CanonSmiles(s) for s in train}
     if asked.validate is not None:
@@ -122,7 +114,6 @@ def main() -> None:
             print(temperature, figures(from_text(lines, place), seen, left[: asked.asked]), flush=True)
         return
     steer(model, place, train, asked)
-    real = some(source / "test_scaffolds.csv.gz", asked.count)
     size = sum(p.numel() for p in model.denoiser.parameters())
     rows = [["left-out training molecules (real)", 100.0, 100.0, 100.0, figures(left, seen, real)[-1], "", ""]]
     begun = time.process_time()
@@ -139,7 +130,7 @@ def main() -> None:
     table(
         "molecules_blocks",
         "MOSES as strings, from left to right",
-        ["", "valid %", "unique %", "novel %", "FCD-TestSF", "parameters", "CPU seconds of sampling"],
+        HEADS,
         rows,
         f"Both trained for {training_time(model.notes)} with {asked.molecules:,} molecules at hand; {asked.count:,} samples, FCD "
         "against as many test molecules of unseen scaffolds; novelty against the training molecules. One call a block; "

@@ -33,6 +33,8 @@ from suffuse.metrics.molecules import canonical
 
 FIRST = 0x4E00
 """Symbol k is written as the character FIRST + k."""
+HEADS = ["", "valid %", "unique %", "novel %", "FCD-TestSF", "parameters", "CPU seconds of sampling"]
+STEERED = ["", "valid %", "unique %", "QED > .8 and SA < 3, %", "mean QED", "mean SA", "CPU seconds"]
 
 
 def some(path: Path, count: int, seed: int = 0) -> list[str]:
@@ -40,6 +42,25 @@ def some(path: Path, count: int, seed: int = 0) -> list[str]:
     with gzip.open(path, "rt") as file:
         lines = [line.split(",")[0].strip() for line in file][1:]
     return [lines[k] for k in np.random.RandomState(seed).permutation(len(lines))[:count]]
+
+
+def options(about: str, output: str, minutes: float) -> argparse.ArgumentParser:
+    """The command line that benchmarks of strings share."""
+    parser = argparse.ArgumentParser(description=about.splitlines()[0])
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("-o", "--output", type=Path, default=Path(output))
+    parser.add_argument("--minutes", type=float, default=minutes)
+    parser.add_argument("--molecules", type=int, default=100_000, help="training molecules")
+    parser.add_argument("--count", type=int, default=5000)
+    parser.add_argument("--asked", type=int, default=1000, help="molecules a row of the table of drug-like ones")
+    return parser
+
+
+def molecules_of(asked: argparse.Namespace) -> tuple[list[str], list[str], list[str]]:
+    """Molecules to train on, others of the same file, and those of the test scaffolds."""
+    source = asked.data / "molecules/moses"
+    train = some(source / "train.csv.gz", asked.molecules + asked.count)
+    return train[: asked.molecules], train[asked.molecules :], some(source / "test_scaffolds.csv.gz", asked.count)
 
 
 def figures_of(molecule: Any) -> tuple[float, float]:
@@ -249,7 +270,7 @@ def steer(model: suffuse.Model, place: Path, train: list[str], asked: argparse.N
     table(
         "molecules_strings_steer",
         "Drug-like molecules on request (MOSES)",
-        ["", "valid %", "unique %", "QED > .8 and SA < 3, %", "mean QED", "mean SA", "CPU seconds"],
+        STEERED,
         rows,
         f"{asked.asked:,} molecules a row, {asked.steps[-1]} calls (twice that with guidance); the model of "
         "molecules_strings.md. Label 'clear' in training: QED > .85 and SA < 2.8. One seed.",
@@ -260,13 +281,7 @@ def main() -> None:
     from rdkit import Chem, RDLogger
 
     RDLogger.DisableLog("rdApp.*")
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("-o", "--output", type=Path, default=Path("runs/strings"))
-    parser.add_argument("--minutes", type=float, default=10)
-    parser.add_argument("--molecules", type=int, default=100_000, help="training molecules")
-    parser.add_argument("--count", type=int, default=5000)
-    parser.add_argument("--asked", type=int, default=1000, help="molecules a row of the table of drug-like ones")
+    parser = options(__doc__, "runs/strings", 10)
     parser.add_argument("--made", type=Path, help="a folder with lines and a CharRNN's SMILES made on an accelerator")
     parser.add_argument("--steps", type=int, nargs="+", default=[20, 50])
     parser.add_argument(
@@ -276,16 +291,13 @@ def main() -> None:
     parser.add_argument("--guidance", type=float, nargs="+", default=[1.0, 2.0, 3.0])
     parser.add_argument("--validate", action="store_true", help="compare ways to sample; no table")
     asked = parser.parse_args()
-    source, place = asked.data / "molecules/moses", asked.output / "selfies"
-    train = some(source / "train.csv.gz", asked.molecules + asked.count)
-    train, left = train[: asked.molecules], train[asked.molecules :]
+    place, (train, left, real) = asked.output / "selfies", molecules_of(asked)
     seen = {Chem.CanonSmiles(s) for s in train}
     model = trained(train, place, asked.minutes)
     if asked.validate:
         validate(model, place, left, seen, asked)
         return
     steer(model, place, train, asked)
-    real = some(source / "test_scaffolds.csv.gz", asked.count)
     size = sum(p.numel() for p in model.denoiser.parameters())
     rows = [["left-out training molecules (real)", 100.0, 100.0, 100.0, fcd(left, real), "", ""]]
     for steps in asked.steps:
@@ -311,7 +323,7 @@ def main() -> None:
     table(
         "molecules_strings",
         "MOSES as strings",
-        ["", "valid %", "unique %", "novel %", "FCD-TestSF", "parameters", "CPU seconds of sampling"],
+        HEADS,
         rows,
         f"Both trained for {training_time(model.notes)} with {asked.molecules:,} molecules at hand; {asked.count:,} "
         f"samples, FCD against as many test molecules of unseen scaffolds; novelty against the training molecules. Order of "
