@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from suffuse.caching import reused_blocks
@@ -163,16 +164,18 @@ class Model:
     ) -> Fields:
         """A task in, its fields out, in batches. settings: as `events` takes them. What verbs build on."""
         outs: list[Fields] = []
-        starts = range(0, len(task), batch)
+        starts, order = range(0, len(task), batch), self.modality.batching(task)
         with follow(progress) as report:
             for number, first in enumerate(starts):
-                part = task.rows(slice(first, first + batch))
+                chosen = slice(first, first + batch)
+                part = self.modality.trimmed(task.rows(chosen if order is None else order[chosen]))
                 x = part.x
                 for event in self.events(part, **settings):
                     x = event.x
                     report(number * event.steps + event.step, len(starts) * event.steps)
-                outs.append({k: v.cpu() for k, v in x.items()})
-        return {k: torch.cat([o[k] for o in outs]) for k in outs[0]}
+                outs.append({k: _padded(v.cpu(), task.x[k].shape[1:]) for k, v in x.items()})
+        made = {k: torch.cat([o[k] for o in outs]) for k in outs[0]}
+        return made if order is None else {k: v[order.argsort()] for k, v in made.items()}
 
     def events(
         self,
@@ -460,6 +463,13 @@ def _shared(given: Any) -> bool:
     if isinstance(given, str):
         return not Path(given).exists()
     return isinstance(given, dict) and all(_shared(value) for value in given.values())
+
+
+def _padded(x: Tensor, shape: torch.Size) -> Tensor:
+    """(B, ...) padded with zeros to (B, *shape)."""
+    if x.shape[1:] == shape:
+        return x
+    return F.pad(x, [k for wanted, has in zip(shape[::-1], x.shape[:0:-1], strict=True) for k in (0, wanted - has)])
 
 
 def load(name: str | Path, device: str | None = None) -> Model:

@@ -158,6 +158,18 @@ def test_one_sample_does_not_depend_on_others(model):
     assert set(alone.edges(data="label")) == set(many[5].edges(data="label"))
 
 
+def test_batches_gather_graphs_of_one_size(model):
+    task = model.modality.request(9, index=torch.arange(9))
+    order = model.modality.batching(task)
+    sizes = task.context["sizes"].flatten()
+    small = model.modality.trimmed(task.rows(order[:3]))
+    assert small.x["nodes"].shape[1] == int(sizes.sort().values[2]) < int(sizes.max())
+    assert small.x["edges"].shape == small.exists["edges"].shape == small.start.levels["edges"].shape
+    whole, parts = (model.sample(9, steps=3, batch=b) for b in (9, 3))
+    assert [len(g) for g in parts] == sizes.tolist()
+    assert [set(g.edges(data="label")) for g in whole] == [set(g.edges(data="label")) for g in parts]
+
+
 def test_sizes_follow_the_data(model):
     sizes = [len(g) for g in model.sample(400, steps=1, batch=400)]
     table = dict(model.modality.config["sizes"])

@@ -82,7 +82,7 @@ class Task:
     def __len__(self) -> int:
         return next(iter(self.x.values())).shape[0]
 
-    def rows(self, rows: slice) -> Task:
+    def rows(self, rows: slice | Tensor) -> Task:
         """The sub-task of some samples; tensors whose first axis is 1 are shared by all samples and kept whole."""
         n = len(self)
 

@@ -116,6 +116,14 @@ class Modality(ABC):
         """What is called as adjust(x, levels, step) after every step of a task and may return a changed x; by default nothing."""
         return None
 
+    def batching(self, task: Task) -> Tensor | None:
+        """In which order samples go into batches, (n,) positions, so that those of one size meet; None: as they come."""
+        return None
+
+    def trimmed(self, task: Task) -> Task:
+        """A batch of a task without the padding that none of its samples needs: fields may be shorter along their last axes."""
+        return task
+
     def objects(self, x: Any) -> list[Any]:
         """What a person hands in as one or several objects, as a list."""
         return list(x) if isinstance(x, (list, tuple)) else [x]

@@ -171,6 +171,21 @@ class NodeEdgeModality(Modality):
         """Changes that meet at a node are made one after another (see `Separation`)."""
         return Separation(task, self.directed)
 
+    def batching(self, task: Task) -> Tensor | None:
+        """By size, so that small graphs are not padded to large ones."""
+        return task.context["sizes"].flatten().argsort(stable=True)
+
+    def trimmed(self, task: Task) -> Task:
+        """Padded to the batch's largest graph (with coordinates, whose noise depends on the padding, to the model's)."""
+        full = task.context["inside"].shape[1]
+        n = full if self.dims else int(task.context["sizes"].max())
+        if n == full:
+            return task
+        ends = {"nodes": n, "edges": pair_total(n, self.directed), "inside": n}
+        start = Start(*(_cut(fields, ends) for fields in (task.start.levels, task.start.held)))
+        rest = (_cut(fields, ends) for fields in (task.given, task.exists, task.context))
+        return Task(_cut(task.x, ends), start, *rest, task.index)
+
     def draw_sizes(self, index: Tensor, at_least: int = 1) -> np.ndarray:
         """Numbers of nodes as often as in the data, one a sample; at least as many as are given. Along a golden-ratio sequence,
         so that any run of samples has them as evenly as can be: 200 independent draws miss the data's mean size by a few per
@@ -280,3 +295,8 @@ class NodeEdgeModality(Modality):
                 held[name] = torch.full((n, 1), name not in asked)
         given_masks = {f: levels[f] == 0 for f in levels}
         return Task(x, Start(levels, held), given_masks, exists, context, index)
+
+
+def _cut(fields: Mapping[str, Tensor], ends: Mapping[str, int]) -> dict[str, Tensor]:
+    """Fields (B, n) without what lies behind their `ends`; those of one entry a sample stay."""
+    return {k: v[:, : ends[k]] if k in ends and v.shape[1] > 1 else v for k, v in fields.items()}
