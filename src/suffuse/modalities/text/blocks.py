@@ -62,20 +62,28 @@ class BlockTextNetwork(TextNetwork):
             if self.nearby:
                 left, right = F.rms_norm(h, h.shape[-1:]).split(length, dim=1)
                 h = h + torch.cat([self._mix(i, left, right, number), self._mix(i, right, right, number)], dim=1)
-            h = block(h, None, rotary, allowed)
-        return self.body.norm(h[:, :length])
+            if i + 1 < len(self.body.blocks):
+                h = block(h, None, rotary, allowed)
+            else:  # nothing reads the clean half any more
+                q, k, v = block.attention.project(block.norm1(h), rotary)
+                mixed = attend(q[:, :, :length], k, v, allowed[:length], block.attention.plain)
+                h = h[:, :length] + block.attention.finish(mixed)
+                h = h + block.mlp(block.norm2(h))
+        return self.body.norm(h)
 
     def _mix(self, layer: int, own: Tensor, earlier: Tensor, number: Tensor) -> Tensor:
         """Local mixing that sees `own` inside a block, `earlier` in the blocks before it and nothing after it."""
         weight = self.nearby[layer].weight.to(own.dtype)
         reach, length = len(weight) // 2, own.shape[1]
-        at, out = torch.arange(length, device=own.device), torch.zeros_like(own)
+        own, earlier = (F.pad(h, (0, 0, reach, reach)) for h in (own, earlier))
+        blocks = F.pad(number, (reach, reach), value=-1)
+        out = own[:, reach : reach + length] * weight[reach]
         for k in range(len(weight)):
-            source = at + k - reach
-            inside = source.clamp(0, length - 1)
-            seen = (source == inside) & (number[inside] <= number)
-            value = torch.where((number[inside] == number)[:, None], own[:, inside], earlier[:, inside])
-            out = out + value * seen[:, None] * weight[k]
+            far, at = abs(k - reach) >= self.block, slice(k, k + length)
+            if k != reach and not far:
+                out = out + own[:, at] * ((blocks[at] == number)[:, None] * weight[k])
+            if k < reach:
+                out = out + earlier[:, at] * (weight[k] if far else (blocks[at] < number)[:, None] * weight[k])
         return out
 
     # -- sampling: one text, finished blocks kept ---------------------------------------------------------------
@@ -96,7 +104,9 @@ class BlockTextNetwork(TextNetwork):
         for i, (block, (keys, values, states)) in enumerate(zip(self.body.blocks, cache, strict=True)):
             if self.nearby:
                 states = torch.cat([states, F.rms_norm(h, h.shape[-1:])], dim=1)
-                h = h + self._mix(i, states, states, number)[:, begin:]
+                start = max(0, begin - len(self.nearby[i].weight) // 2)
+                seen = states[:, start:]
+                h = h + self._mix(i, seen, seen, number[start:])[:, begin - start :]
             q, k, v = block.attention.project(block.norm1(h), rotary)
             keys, values = torch.cat([keys.to(k.dtype), k], dim=2), torch.cat([values.to(v.dtype), v], dim=2)
             h = h + block.attention.finish(attend(q, keys, values, allowed, block.attention.plain))
