@@ -84,9 +84,19 @@ def blocks_of_pixels(x: Tensor) -> dict[str, Tensor]:
 
 
 def views_of_features(model: Any, x: Tensor) -> dict[str, Tensor]:
-    from suffuse.modalities.video.understanding import frame_features
+    from suffuse.modalities.video.understanding import frame_codes, frame_features
 
     out = {}
+    if model.denoiser.network.backbone.code is not None:
+        codes = [frame_codes(model, x, level).float() for level in (0.1, 0.5)]
+        for name, c in (("level 0.1", codes[0]), ("level 0.5", codes[1]), ("both levels", torch.cat(codes, 2))):
+            middle = c[:, MIDDLE]
+            out[f"codes, {name}, whole film"] = c.flatten(1)
+            out[f"codes, {name}, mean over frames"] = c.mean(1)
+            out[f"codes, {name}, middle frames"] = middle.flatten(1)
+            out[f"codes, {name}, mean and differences of the middle frames"] = torch.cat(
+                [middle.mean(1), (middle[:, 1:] - middle[:, :-1]).flatten(1)], 1
+            )
     for level in (0.1, 0.5, 0.8):
         for stage in (0, -1):
             f = frame_features(model, x, level, stage=stage)

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from suffuse.networks.inflate import FrameMix, InflatedUNet
+from suffuse.networks.motion import MotionFilter
 from suffuse.networks.spacetime import AxialRotary, SpaceTime
 from suffuse.networks.unet import UNet
 
@@ -101,3 +102,31 @@ def test_attention_over_space_and_time_knows_only_how_far_apart_cells_are():
     assert len({round(float(v), 4) for v in near}) == 4
     with pytest.raises(ValueError, match="head size"):
         AxialRotary(4, (100.0, 20.0, 20.0))
+
+
+def test_codes_of_frames_start_as_nothing_and_reach_all_frames():
+    settings = dict(SETTINGS, level_channel=1)
+    net = InflatedUNet(2, 1, code=True, **settings)
+    plain = InflatedUNet(2, 1, **settings)
+    net.load_state_dict({**net.state_dict(), **plain.state_dict()})
+    x, condition = torch.randn(2, 2, 7, 11, 14), torch.randn(2, 32)
+    assert torch.allclose(net(x, condition), plain(x, condition), atol=1e-5)
+    filled(net.code, 1), filled(net.steer, 2), filled(net.motion, 3)
+    filled(net.frame, 4)
+    other = x.clone()
+    other[:, 0, 0] += 1
+    far = (net(x, condition) - net(other, condition))[:, :, 6].abs().max()
+    assert far > 1e-4
+
+
+def test_a_filter_moves_the_frame_before_into_its_place():
+    layer = MotionFilter(4, 8, (2, 2), count=1, side=3)
+    for weight in layer.parameters():
+        torch.nn.init.zeros_(weight)
+    kernel = torch.zeros(3, 3, 3)
+    kernel[0, 1, 0] = 2.0  # the frame before, one pixel to the left; twice, since the map says one half
+    layer.kernel[-1].bias.data = kernel.flatten()
+    x = torch.randn(5, 1, 8, 8)
+    moved = layer(x, torch.randn(5, 8, 4, 4), torch.randn(5, 4), 5)
+    assert torch.allclose(moved[1:, :, :, 1:], x[:-1, :, :, :-1], atol=1e-6)
+    assert not moved[0].any()

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from suffuse.networks.grid_layers import group_norm, pad_to_multiple, zero
 from suffuse.networks.layers import LevelEmbedding, Rotary, attend, rotate
+from suffuse.networks.motion import FrameCode, MotionFilter
 from suffuse.networks.spacetime import SpaceTime
 from suffuse.networks.unet import UNet
 
@@ -68,6 +69,7 @@ class InflatedUNet(nn.Module):
     far: per resolution, whether each cell attends to itself in all frames there (default: at the lowest only).
     whole: per resolution, how many blocks of attention over all cells of all frames follow the mixing on each way
     (default: none).
+    code: whether each frame's code (`FrameCode`) steers the way up, and filters across frames (`MotionFilter`) add to the answer.
     frame: attribute, the 2-D UNet, whose weights may be an image model's. features: width of the pooled features.
     """
 
@@ -86,6 +88,7 @@ class InflatedUNet(nn.Module):
         level_channel: int | None = None,
         far: Sequence[bool] | None = None,
         whole: Sequence[int] | None = None,
+        code: bool = False,
     ):
         super().__init__()
         self.frame = UNet(in_channels, out_channels, dims=2, widths=widths, blocks=blocks, attention=attention,
@@ -105,6 +108,11 @@ class InflatedUNet(nn.Module):
 
         self.whole_down = nn.ModuleList(blocks_of(w, n) for w, n in zip(widths, counts, strict=True))
         self.whole_up = nn.ModuleList(blocks_of(w, n) for w, n in zip(widths, counts, strict=True))
+        self.code = FrameCode(widths, condition) if code else None
+        if code:
+            patch = (patch, patch) if isinstance(patch, int) else tuple(patch)
+            self.steer = zero(nn.Linear(128, condition))
+            self.motion = MotionFilter(128, widths[0], patch)
 
     def last_up(self, stage: int) -> nn.Module:
         """The layer whose output is the features of a stage on the way up (0 the finest, -1 the coarsest)."""
@@ -126,21 +134,26 @@ class InflatedUNet(nn.Module):
         condition = condition[:, None, :].expand(batch, frames, -1)
         if self.frame_level is not None:
             condition = condition + self.frame_level(x[:, self.level_channel].mean(dim=(2, 3)))
-        condition = F.silu(condition.flatten(0, 1))
+        condition = condition.flatten(0, 1)
+        plain, condition = condition, F.silu(condition)
         if tokens is not None:
             tokens = tokens.repeat_interleave(frames, dim=0)
             exists = None if exists is None else exists.repeat_interleave(frames, dim=0)
         h = net.stem(pad_to_multiple(x.transpose(1, 2).flatten(0, 1), net.multiple))
-        skips, last = [], len(net.down) - 1
+        skips, maps, last = [], [], len(net.down) - 1
         for level, stage in enumerate(net.down):
             first = h
             h = self.mix_down[level](net._run(stage, h, condition, tokens, exists), frames)
             for block in self.whole_down[level]:
                 h = block(h, frames)
             skips.append(first if level == last else h)
+            maps.append(h)
             if level < last:
                 h = net.shrink[level](h)
-        middle = None
+        code = middle = None
+        if self.code is not None:
+            code = self.code(maps, frames, condition)
+            condition = F.silu(plain + self.steer(code))
         for level in reversed(range(len(net.up))):
             h = net.merge[level](torch.cat([h, skips[level]], dim=1))
             h = self.mix_up[level](net._run(net.up[level], h, condition, tokens, exists), frames)
@@ -150,6 +163,9 @@ class InflatedUNet(nn.Module):
                 middle = h.flatten(2).mean(dim=2).unflatten(0, (batch, frames)).mean(dim=1)
             if level:
                 h = net.grow[level - 1](h)
-        y = net.head(F.silu(net.norm(h)))[..., :height, :width]
+        h = F.silu(net.norm(h))
+        y = net.head(h)[..., :height, :width]
+        if code is not None:
+            y = y + self.motion(x[:, : self.out_channels].transpose(1, 2).flatten(0, 1), h, code, frames)
         y = y.unflatten(0, (batch, frames)).transpose(1, 2)
         return (y, middle) if pooled else y

@@ -43,12 +43,27 @@ def frame_features(
     """
     if noise:
         level = known_level(model, noise)
+    layer = model.denoiser.network.backbone.last_up(stage)
+    return _seen_by(model, layer, films, level, noise, seed, batch)
+
+
+def frame_codes(
+    model: Any, films: Any, level: float = 0.1, *, noise: float = 0.0, seed: int = 0, batch: int = 32
+) -> Tensor:
+    """(n, T, D) the code of each frame, which knows where things are in all frames (`networks.motion.FrameCode`); one call a
+    film, options as for `frame_features`. Raises AskError for a network without codes."""
+    layer = model.denoiser.network.backbone.code
+    if layer is None:
+        raise AskError("this model's network has no codes of frames; ask for frame_features.")
+    return _seen_by(model, layer, films, known_level(model, noise) if noise else level, noise, seed, batch)
+
+
+def _seen_by(model: Any, layer: Any, films: Any, level: float, noise: float, seed: int, batch: int) -> Tensor:
+    """(n, T, ...) what a layer answers for each frame of films at a level."""
     if not 0 < level < 1:
         raise AskError(f"level must lie between 0 and 1, not {level!r}.")
     task, found = _task(model, films, level), []
-    hook = model.denoiser.network.backbone.last_up(stage).register_forward_hook(
-        lambda m, i, out: found.append(out.cpu())
-    )
+    hook = layer.register_forward_hook(lambda m, i, out: found.append(out.cpu()))
     frames = task.x["clip"].shape[1]
     try:
         for first in range(0, len(task), batch):
