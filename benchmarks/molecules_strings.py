@@ -124,7 +124,13 @@ class CharRNN(nn.Module):
 
 
 def charrnn(
-    smiles: list[str], minutes: float, count: int, batch: int = 64, rate: float = 2e-3, device: str = "cpu"
+    smiles: list[str],
+    minutes: float,
+    count: int,
+    batch: int = 64,
+    rate: float = 2e-3,
+    device: str = "cpu",
+    temperature: float = 1.0,
 ) -> tuple[list[str], int]:
     """(SMILES made, parameters) of a CharRNN trained for some minutes of processor time (wall time on an accelerator)."""
     clock = time.process_time if device == "cpu" else time.perf_counter
@@ -159,7 +165,7 @@ def charrnn(
         x, state, made = torch.zeros(count, 1, dtype=torch.int64, device=device), None, []
         for _ in range(longest - 1):
             logits, state = model(x, state)
-            x = torch.multinomial(torch.softmax(logits[:, -1], -1), 1)
+            x = torch.multinomial(torch.softmax(logits[:, -1] / temperature, -1), 1)
             made.append(x)
     rows = torch.cat(made, 1).tolist()
     texts = ["".join(letters[t] for t in row).split("\n")[0] for row in rows]
