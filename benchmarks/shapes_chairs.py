@@ -56,20 +56,25 @@ def accuracies(made: Tensor, real: Tensor, within: np.ndarray) -> list[float]:
     return out
 
 
-def ours(train: np.ndarray, work: Path, minutes: float, n: int) -> tuple[list[np.ndarray], float, str, float]:
-    """(n grids in cells, share of watertight meshes, what it is, seconds a shape)."""
+def trained(train: np.ndarray, work: Path, name: str, minutes: float, task: str) -> Any:
+    """A model of chairs and their mirror images, trained for one task, or as it lies in `work`; goes on when repeated."""
     import suffuse
 
-    path, folder = work / "chairs_both.npz", work / f"chairs_drawn_{minutes:g}"
+    path, folder = work / "chairs_both.npz", work / name
+    work.mkdir(parents=True, exist_ok=True)
     if not path.is_file():
         np.savez_compressed(path, voxels=np.concatenate([train, train[:, ::-1]]))
     if (folder / "config.json").is_file():
-        model = suffuse.load(folder)
-    else:
-        model = suffuse.train(
-            path, "shapes", minutes=minutes, output=folder, read={"width": 72, "patch": 4}, tasks={"generate": 1.0}, batch=16,
-            precision="bf16", compile=False, channels_last=False, resume=(folder / "training").is_dir(),
-        )  # fmt: skip
+        return suffuse.load(folder)
+    return suffuse.train(
+        path, "shapes", minutes=minutes, output=folder, read={"width": 72, "patch": 4}, tasks={task: 1.0}, batch=16,
+        precision="bf16", compile=False, channels_last=False, resume=(folder / "training").is_dir(),
+    )  # fmt: skip
+
+
+def ours(train: np.ndarray, work: Path, minutes: float, n: int) -> tuple[list[np.ndarray], float, str, float]:
+    """(n grids in cells, share of watertight meshes, what it is, seconds a shape)."""
+    model = trained(train, work, f"chairs_drawn_{minutes:g}", minutes, "generate")
     begun = time.process_time()
     made = model.sample(n, steps=CALLS, seed=0, batch=25)
     seconds = (time.process_time() - begun) / n

@@ -26,6 +26,8 @@ from suffuse.modalities.shapes.solids import KINDS, solids
 
 DEPTH = 3.0
 """Distances are cut off at so many cells from the surface."""
+WARP = 0.5
+"""The level is the clock to this power: many cells tell of one form, so that it is decided at levels near 1."""
 
 
 class Shapes(LabelledGrid):
@@ -75,11 +77,13 @@ class Shapes(LabelledGrid):
         limit: int | None = None,
         width: int = 48,
         patch: int = 2,
+        warp: float = WARP,
     ) -> tuple[Shapes, Rows]:
         """source: "solids" (the procedural family, `count` of them), a mesh or cloud, a folder of them (sub-folder = label), an
         .npz of voxels or signed distances, shapes. size: cells along each edge (default 24, or the file's own up to 32).
         classes: names of the labels in a file. limit: at most so many shapes. width: of the network's first resolution.
-        patch: cells along each edge that it folds into one (4 trains several times faster, and sees less detail)."""
+        patch: cells along each edge that it folds into one (4 trains several times faster, and sees less detail).
+        warp: the level trained at is the clock to this power; above 1 is more of detail, below 1 more of the whole form."""
         grids, labels, named = _read_all(source, size, count, limit)
         if classes is not None:
             named = classes.split(",") if isinstance(classes, str) else list(classes)
@@ -89,7 +93,7 @@ class Shapes(LabelledGrid):
         if int(patch) != 2:
             made.config["patch"] = int(patch)
         stored = made._stored(grids)
-        made.config |= learn_scale(stored)
+        made.config |= {"warp": float(warp), **learn_scale(stored)}
         return made, Rows(made, stored, {} if labels is None else {"label": labels})
 
     def dataset(self, source: Any, *, count: int = 512, first: int = 1_000_000, limit: int | None = None) -> Rows:
