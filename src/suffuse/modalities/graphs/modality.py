@@ -205,11 +205,13 @@ class Graphs(NodeEdgeModality):
         return task
 
     def adjust(self, task: Task) -> Separation | None:
-        """Where edges are only ever added (`empty_prior`), those that break a hard limit are refused while sampling."""
+        """Where edges are only ever added (`empty_prior`), those that break a hard limit are refused while sampling. Without a
+        limit they are added as they were drawn: of the entries that are decided, waiting would draw only the edges twice, and
+        graphs came out thinner than the data's."""
+        if self.config["edge_prior"][0] < 1:
+            return super().adjust(task)
         asked = task.context.get("project")
-        only_added = self.config["edge_prior"][0] == 1
-        refusing = only_added and asked is not None and bool(asked.any())
-        return Admission(task, self.directed) if refusing else super().adjust(task)
+        return Admission(task, self.directed) if asked is not None and bool(asked.any()) else None
 
     def decode(self, fields: dict[str, Tensor], task: Task) -> list[nx.Graph]:
         """networkx graphs with nodes 0 .. n-1, given ones first. A projected one says in `graph["edges_changed"]` how much."""
