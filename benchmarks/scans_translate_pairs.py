@@ -1,5 +1,5 @@
 """Line 4 of the scans room, one model a pair: T1 to T2, and T1 + T2 to CT, beside a regression U-Net of equal size trained as
-long on the same patches. Everything that is chosen is chosen on a slab of its own."""
+long on the same patches. Everything that is chosen is chosen on a slab of its own (`scans_translate_choice`)."""
 
 from __future__ import annotations
 
@@ -11,15 +11,26 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
 from scans_augment import field, warp
-from scans_plain import Plain, errors, gradient_spectrum, spread_figures
+from scans_plain import Plain, errors, spread_figures
 from scans_translate import FILES, SLABS, WINDOW, volumes
+from scans_translate_choice import chosen, distance, smoothed_correlation, spread
 from tables import table
 from torch import Tensor
 
 CHECK = (33, 37)
 """Axial slices that choose steps and spread; like the test slabs, two more on either side are used by nobody."""
 PAIRS = ((("t1",), "t2"), (("t1", "t2"), "ct"))
+TEXT = (
+    f"MNI152 T1 and T2 and the CT template on one grid: averages of groups, no patient. Axial slices {SLABS} (ends left out) are "
+    f"held out, {CHECK} choose the U-Net's step, how samples are drawn, over how many cells their variance is smoothed before it "
+    "is compared with the error, and the factor that spreads them about their mean to hold 90 %; two more slices on either side "
+    "are used by nobody. Intensities in units of each volume's 1st to 99.5th percentile, over cells where T1 is above .1. Whole "
+    "slices, by overlapping windows, for both, the mirror image's answer averaged in (half of the samples see it). Gap: mean "
+    "absolute difference of log power of the gradient's magnitude over radial frequencies. One training seed. Suffuse counts its "
+    "embeddings of noise levels and is trained by Muon with averaged weights, the U-Net by AdamW."
+)
 WIDTH = 32
 SHARE = 0.17
 """Of the minutes, for each of the four networks."""
@@ -83,101 +94,107 @@ def drawn(model: Any, slices: Tensor, n: int, seed: int, **settings: Any) -> np.
     return torch.cat(out).reshape(n, *slices[:, 0].shape).numpy()
 
 
-def answers(
-    stack: np.ndarray, minutes: float, draws: int, seed: int, device: str, batch: int, stride: int,
-    work: Path | None = None, only: list[str] | None = None,
-) -> dict[str, Any]:  # fmt: skip
-    """Rows of the table and its notes. stack: (K, 3, X, Y) slices of t1, t2, ct in 0..1."""
+def of_size(inputs: int, size: int, seed: int) -> tuple[Plain, int]:
+    """The smallest regression U-Net of one answer with at least `size` parameters, and its width."""
+    for width in range(24, 80):
+        plain = Plain(inputs, 1, width, seed)
+        if plain.parameters >= size:
+            return plain, width
+    raise ValueError(f"no U-Net of {size} parameters")
+
+
+def networks(
+    examples: Tensor, val: Tensor, names: list[str], minutes: float, seed: int, device: str, batch: int, work: Path
+) -> tuple[Any, Any, dict[str, Any]]:
+    """(suffuse, the U-Net's answer for whole slices as a function, what is to be told of both), trained once and kept in `work`.
+
+    examples, val: (N, C, X, Y), the first channel asked. Each is trained for `minutes`.
+    """
+    import suffuse
     from suffuse.modalities.scans.patches import Windows
 
+    folder, asked = work / "_".join((*names[1:], "to", names[0])), names[0]
+    if (folder / "config.json").is_file():
+        model = suffuse.load(folder)
+    else:
+        model, steps = model_of(examples, names, minutes, seed, device, batch)
+        model.notes = {"steps": steps, "seconds": 60 * minutes, "recipe": {}}
+        model.save(folder)
+    plain, width = of_size(len(names) - 1, sum(p.numel() for p in model.denoiser.parameters()), seed)
+
+    def one(fields: Any, *rest: Any) -> Any:
+        return {"image": plain(fields["image"])}
+
+    def guessed(slices: Tensor) -> Tensor:
+        with torch.inference_mode():
+            x, levels = slices[:, 1:].to(device), {"image": torch.zeros(1, 1, 1, 1, device=device)}
+            windows = Windows(one, [WINDOW, WINDOW], {"image": 2})
+            both = [windows({"image": v}, levels, {})["image"] for v in (x, x.flip(2))]
+            return ((both[0] + both[1].flip(2)) / 2).float().cpu()
+
+    kept, told = work / f"plain_{asked}.safetensors", work / f"plain_{asked}.json"
+    if kept.is_file():
+        plain.net.load_state_dict(load_file(kept))
+        plain.net.eval()
+    else:
+
+        def judge() -> float:
+            return float(F.mse_loss(guessed(val), val[:, :1]))
+
+        plain.train(examples[:, 1:], examples[:, :1], minutes, batch, device=device, judge=judge)
+        save_file(plain.net.state_dict(), kept)
+        told.write_text(json.dumps({"width": width, "steps": plain.steps, "judged": plain.judged}))
+    return model, guessed, json.loads(told.read_text()) | {"parameters": plain.parameters}
+
+
+def answers(
+    stack: np.ndarray, minutes: float, draws: int, seed: int, device: str, batch: int, stride: int, work: Path,
+    asked: str,
+) -> dict[str, Any]:  # fmt: skip
+    """Rows of the table and its notes for one pair. stack: (K, 3, X, Y) slices of t1, t2, ct in 0..1."""
+    given = next(g for g, a in PAIRS if a == asked)
     near = np.concatenate([np.arange(a - 2, b + 2) for a, b in (*SLABS, CHECK)])
-    test = np.concatenate([np.arange(a, b) for a, b in SLABS])
-    examples = patches(stack[np.setdiff1d(np.arange(8, 80), near)], stride, seed)
-    rows, notes, models = [], [], {}
-    for given, asked in (p for p in PAIRS if not only or p[1] in only):
-        order = [list(FILES).index(n) for n in (asked, *given)]
-        x = examples[:, order].contiguous()
-        parts = {p: torch.from_numpy(stack[r][:, order]) for p, r in (("val", np.arange(*CHECK)), ("test", test))}
-        truth = {p: v[:, 0].numpy() for p, v in parts.items()}
-        inside = {p: stack[r][:, 0] > 0.1 for p, r in (("val", np.arange(*CHECK)), ("test", test))}
-        plain = Plain(len(given), 1, WIDTH + 2, seed)
+    order = [list(FILES).index(n) for n in (asked, *given)]
+    x = patches(stack[np.setdiff1d(np.arange(8, 80), near)], stride, seed)[:, order].contiguous()
+    slices = {"val": np.arange(*CHECK), "test": np.concatenate([np.arange(a, b) for a, b in SLABS])}
+    parts = {p: torch.from_numpy(stack[r][:, order]) for p, r in slices.items()}
+    truth, inside = {p: v[:, 0].numpy() for p, v in parts.items()}, {p: stack[r][:, 0] > 0.1 for p, r in slices.items()}
+    model, guessed, told = networks(x, parts["val"], [asked, *given], SHARE * minutes, seed, device, batch, work)
 
-        def one(fields: Any, *rest: Any, plain: Any = plain) -> Any:
-            return {"image": plain(fields["image"])}
+    def draw(p: str, n: int, **settings: Any) -> np.ndarray:
+        return drawn(model, parts[p], n, seed, **settings)
 
-        def guessed(p: str, plain: Any = plain, parts: Any = parts, one: Any = one) -> Tensor:
-            with torch.inference_mode():
-                x = parts[p][:, 1:].to(device)
-                levels = {"image": torch.zeros(1, 1, 1, 1, device=device)}
-                windows = Windows(one, [WINDOW, WINDOW], {"image": 2})
-                both = [windows({"image": v}, levels, {})["image"] for v in (x, x.flip(2))]
-                return ((both[0] + both[1].flip(2)) / 2).float().cpu()
+    plain = guessed(parts["val"])[:, 0].numpy()
+    setting, smooth, factor, tried = chosen(draw, plain, truth["val"], inside["val"], draws)
+    real, where, rows, line = truth["test"], inside["test"], [], f"{' + '.join(given)} to {asked}"
 
-        def judge(parts: Any = parts, guessed: Any = guessed) -> float:
-            return float(F.mse_loss(guessed("val"), parts["val"][:, :1]))
+    def row(name: str, image: np.ndarray, seconds: float, used: int, figures: Any = ("", "")) -> None:
+        rows.append([line, name, *errors(image, real, where), distance(image, real), *figures, used, seconds])
+        print(rows[-1], flush=True)
 
-        plain.train(x[:, 1:], x[:, :1], SHARE * minutes, batch, device=device, judge=judge)
-        model, steps = model_of(x, [asked, *given], SHARE * minutes, seed, device, batch)
-        if work is not None:
-            model.notes = {"steps": steps, "seconds": 60 * SHARE * minutes, "recipe": {}}
-            model.save(work / "_".join((*given, "to", asked)))
-            np.save(work / f"plain_{asked}.npy", guessed("test")[:, 0].numpy())
-        models["_".join((*given, "to", asked))] = model
-        print(f"  {asked}: plain {plain.steps} steps {plain.judged}, suffuse {steps} steps", flush=True)
-        trials = {}
-        for calls, eta in ((5, 0.0), (10, 0.0), (10, 1.0)):
-            made = drawn(model, parts["val"], 8, seed, steps=calls, stochasticity=eta)
-            score = errors(made.mean(0), truth["val"], inside["val"])[0]
-            trials[f"{calls} calls, stochasticity {eta:g}"] = (score, calls, eta)
-        name = max(trials, key=lambda t: trials[t][0])
-        calls, eta = trials[name][1:]
-        made = drawn(model, parts["val"], draws, seed, steps=calls, stochasticity=eta)
-        factors = [float(f) for f in np.linspace(0.8, 3, 23)]
-
-        def spread(made: np.ndarray, f: float) -> np.ndarray:
-            return made.mean(0) + f * (made - made.mean(0))
-
-        held = [spread_figures(spread(made, f), truth["val"], inside["val"])[1] for f in factors]
-        factor = factors[int(np.argmin(np.abs(np.array(held) - 0.9)))]
-        begun = time.perf_counter()
-        guess = guessed("test")[:, 0].numpy()
-        found = [("regression U-Net and its mirror image", guess, time.perf_counter() - begun, 2, "", "")]
-        begun = time.perf_counter()
-        once = drawn(model, parts["test"], 2, seed, steps=1).mean(0)
-        found.append(("one call and its mirror image", once, time.perf_counter() - begun, 2, "", ""))
-        begun = time.perf_counter()
-        made = drawn(model, parts["test"], draws, seed, steps=calls, stochasticity=eta)
-        spent = time.perf_counter() - begun
-        figures = spread_figures(made, truth["test"], inside["test"])
-        found.append((f"mean of {draws} samples", made.mean(0), spent, calls * draws, *figures))
-        wide = spread_figures(spread(made, factor), truth["test"], inside["test"])
-        found.append((f"the same, samples spread {factor:.2g} times", made.mean(0), spent, calls * draws, *wide))
-        found.append(("one sample", made[0], spent / draws, calls, "", ""))
-        spectrum = gradient_spectrum(truth["test"])
-        for name, image, seconds, used, *calibrated in found:
-            gap = float(np.abs(gradient_spectrum(image) - spectrum).mean())
-            line = [f"{' + '.join(given)} to {asked}", name, *errors(image, truth["test"], inside["test"])]
-            rows.append([*line, gap, *calibrated, used, seconds])
-            print(rows[-1], flush=True)
-        kept = min(plain.judged, key=lambda s: s[1])[0]
-        size = sum(p.numel() for p in model.denoiser.parameters())
-        tried = ", ".join(f"{t} {v[0]:.2f}" for t, v in trials.items())
-        notes.append(
-            f"To {asked}: suffuse {size:,} parameters, {steps} steps; U-Net {plain.parameters:,} parameters, {plain.steps} "
-            f"steps, of which step {kept} is kept; dB of the mean of 8 on the choosing slab: {tried}."
-        )
-    where = f"{torch.cuda.get_device_name()} shared with other trainings" if device != "cpu" else "one CPU core"
-    text = (
-        f"MNI152 T1 and T2 and the CT template on one grid: averages of groups, no patient. Axial slices {SLABS} (ends left "
-        f"out) are held out, {CHECK} choose the U-Net's step, calls, stochasticity and the factor that spreads the samples "
-        f"about their mean to hold 90 %; two more on either side used by nobody. {len(examples)} patches (half of them turned, "
-        f"scaled, bent), batches of {batch}, {SHARE * minutes:.2g} minutes of {where} for every network. Intensities in units "
-        "of each volume's 1st to 99.5th percentile, over cells where T1 is above .1. Whole slices, by overlapping windows, for "
-        "both, the mirror image's answer averaged in (half of the samples see it). "
-        "Gap: mean absolute difference of log power of the gradient's magnitude over radial frequencies. One training "
-        "seed. Suffuse counts its embeddings of noise levels and is trained by Muon with averaged weights, the U-Net by AdamW. "
+    begun = time.perf_counter()
+    guess = guessed(parts["test"])[:, 0].numpy()
+    row("regression U-Net and its mirror image", guess, time.perf_counter() - begun, 2)
+    begun = time.perf_counter()
+    row("one call and its mirror image", draw("test", 2, steps=1).mean(0), time.perf_counter() - begun, 2)
+    begun = time.perf_counter()
+    made = draw("test", draws, **setting)
+    spent, calls = time.perf_counter() - begun, setting["steps"]
+    row(f"mean of {draws} samples", made.mean(0), spent, calls * draws, spread_figures(made, real, where))
+    _, held = spread_figures(spread(made, factor), real, where)
+    figures = smoothed_correlation(made, real, where, smooth), held
+    name = f"the same, samples spread {factor:.2g} times, deviations smoothed over {smooth:g} cells"
+    row(name, made.mean(0), spent, calls * draws, figures)
+    row("one sample", made[0], spent / draws, calls)
+    kept, error = min(told["judged"], key=lambda s: s[1])
+    size = sum(p.numel() for p in model.denoiser.parameters())
+    notes = (
+        f"To {asked}: {len(x)} patches (half of them turned, scaled, bent), batches of {batch}, {SHARE * minutes:.2g} minutes of "
+        f"{torch.cuda.get_device_name() if device != 'cpu' else 'one CPU core'} for each network; suffuse {size:,} parameters, "
+        f"{model.notes['steps']} steps; U-Net {told['parameters']:,} parameters, {told['steps']} steps, of which step {kept} is "
+        f"kept. On the choosing slab: {tried}"
     )
-    return {"rows": rows, "notes": text + " ".join(notes), "models": models}
+    return {"rows": rows, "notes": notes}
 
 
 def run(
@@ -185,15 +202,14 @@ def run(
 ) -> None:
     """Answers again only for the pairs of which `work` holds none yet. only: what is asked, such as ct; no other is run."""
     work.mkdir(parents=True, exist_ok=True)
-    stack, rows, notes = None, [], []
+    stack, rows, notes = None, [], [TEXT]
     for _, asked in PAIRS:
         path = work / f"translate_{asked}.json"
         if not path.is_file() and (not only or asked in only):
             if stack is None:
                 stack = np.stack(list(volumes(data).values()), axis=1).astype(np.float32)
             batch = 128 if device != "cpu" else 32
-            found = answers(stack, minutes, draws, seed, device, batch, 6, work, [asked])
-            path.write_text(json.dumps({k: found[k] for k in ("rows", "notes")}))
+            path.write_text(json.dumps(answers(stack, minutes, draws, seed, device, batch, 6, work, asked)))
         if path.is_file():
             found = json.loads(path.read_text())
             rows += found["rows"]
