@@ -10,11 +10,12 @@ import argparse
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from tables import table
+from tables import table, training_time
 from torch import nn
 
 
@@ -72,12 +73,12 @@ def residuals(films: np.ndarray) -> np.ndarray:
     return np.array([path_residual(c, 16) if np.isfinite(c).all() else 16.0 for c in found])
 
 
-def motion(data: Path, count: int, steps: int) -> None:
-    """Line 2, our side: do generated digits move by the rule?"""
+def motion(data: Path, count: int, steps: int, name: str, stairs: float) -> None:
+    """Line 2, our side: do generated digits move by the rule? name: a model or a folder; stairs: frames on the way at a time."""
     import suffuse
 
-    model, net = suffuse.load("moving-digits"), judge(data)
-    rows = []
+    model, net = suffuse.load(name), judge(data)
+    rows: list[list[Any]] = []
 
     def add(name: str, films: np.ndarray, seconds: float | str) -> None:
         r, digits = residuals(films), named(net, films)
@@ -89,6 +90,11 @@ def motion(data: Path, count: int, steps: int) -> None:
     begun = time.perf_counter()
     made = np.stack([c.frames[..., 0] for c in model.sample(count, steps=steps, seed=0, batch=32)])
     add(f"suffuse, {steps} calls", made, time.perf_counter() - begun)
+    begun = time.perf_counter()
+    noisy = {"solver": "ddim", "stochasticity": 1.0}
+    one = model.extend(None, frames=16, n=count, seed=0, batch=32, steps=4 * steps, overlap=stairs, **noisy)
+    told = f"suffuse, {4 * steps} calls with fresh noise, frames down a staircase, {stairs:g} at a time"
+    add(told, np.stack([c.frames[..., 0] for c in one]), time.perf_counter() - begun)
     begun = time.perf_counter()
     labels = [k % 10 for k in range(count)]
     led = np.stack(
@@ -123,7 +129,8 @@ def motion(data: Path, count: int, steps: int) -> None:
             "seconds",
         ],
         rows,
-        f"{count} films each ({len(clips)} predicted). By label, the judge names {100 * right:.1f} % of frames as asked; it is "
+        f"{count} films each ({len(clips)} predicted). The model ({Path(name).name}): {training_time(model.notes)}. "
+        f"By label, the judge names {100 * right:.1f} % of frames as asked; it is "
         "a small CNN trained "
         "by the script. The floor of real films comes from whole-pixel positions. video-diffusion-pytorch was not run.",
     )
@@ -187,9 +194,14 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--count", type=int, default=128)
     parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--model", default="moving-digits", help="motion: a model that ships, or a folder")
+    parser.add_argument("--stairs", type=float, default=2.0, help="motion: frames on the way at a time")
     a = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
-    {"motion": motion, "rollout": rollout}[a.line](a.data, a.count, a.steps)
+    if a.line == "motion":
+        motion(a.data, a.count, a.steps, a.model, a.stairs)
+    else:
+        rollout(a.data, a.count, a.steps)
 
 
 if __name__ == "__main__":

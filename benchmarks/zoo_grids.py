@@ -42,6 +42,17 @@ MODELS: dict[str, dict[str, Any]] = {
         "data": "6,000 films of one moving digit (Srivastava et al. 2015) made from MNIST's training digits",
         "licence": "CC BY-SA 3.0 (MNIST, Yann LeCun and Corinna Cortes)",
     },
+    "coded-digits": {  # measured (benchmarks/video.py motion), does not ship
+        "modality": "video",
+        "source": "images/mnist",
+        "read": {
+            "moving": 20000,
+            "network": {"widths": [32, 64, 96], "patch": 2, "far": [False, False, True], "code": True},
+        },
+        "minutes": 15,
+        "data": "20,000 films of one moving digit (Srivastava et al. 2015) made from MNIST's training digits",
+        "licence": "CC BY-SA 3.0 (MNIST, Yann LeCun and Corinna Cortes)",
+    },
     "solids": {
         "modality": "shapes",
         "source": "solids",
@@ -79,7 +90,7 @@ MODELS: dict[str, dict[str, Any]] = {
 
 
 RECIPE = {"precision": "bf16", "compile": False, "channels_last": False}
-TUNING = {
+TASKS = {
     "sprites": {"generate": 0.5, "label": 0.2, "predict": 0.12, "frames": 0.1, "interpolate": 0.05, "classify": 0.03},
     "moving-digits": {
         "generate": 0.3,
@@ -90,8 +101,8 @@ TUNING = {
         "classify": 0.02,
     },
 }
-"""Shares of the tasks when a video model is trained on."""
-BATCH = {"sprites": 64, "moving-digits": 64, "solids": 64, "hippocampus": 32}
+"""Shares of the tasks when `coded-digits` is trained and the others are trained on."""
+BATCH = {"sprites": 64, "moving-digits": 64, "coded-digits": 8, "solids": 64, "hippocampus": 32}
 
 
 def command(name: str, notes: dict[str, Any]) -> str:
@@ -125,6 +136,7 @@ def train(name: str, data: Path, work: Path, minutes: float, device: str | None 
         device=device,
         **RECIPE,
         **({"batch": BATCH[name]} if name in BATCH else {}),
+        **({"tasks": TASKS["moving-digits"]} if name == "coded-digits" else {}),
     )
 
 
@@ -142,7 +154,7 @@ def tune(name: str, data: Path, work: Path, minutes: float) -> None:
     model = Model.new(made)
     model.denoiser.load_state_dict(before.denoiser.state_dict(), strict=False)
     settings = {**RECIPE, "optimiser": "muon", "learning_rate": 2e-3, "batch": 16, "decay": 0.8, "seed": 1}
-    recipe = Recipe.make(**settings, minutes=minutes, tasks=TUNING[name])
+    recipe = Recipe.make(**settings, minutes=minutes, tasks=TASKS[name])
     done = Trainer(made, rows, model.denoiser, recipe, work / name / "training", tell=print).run()
     model.denoiser.eval()
     model.notes = {k: v for k, v in before.notes.items() if k not in ("quality", "tuned")}
