@@ -98,6 +98,8 @@ def fit(
 ) -> dict[str, Any]:
     """Train a model's network as a segmenter on augmented pairs, half of them `made` if given; {"steps": ...}.
 
+    made: (image, seen) without masks, after a quarter of the time, are answered by the averaged weights (mean teacher, Tarvainen
+    & Valpola 2017, with the answer taken as a mask); until then a batch is real.
     judge: asked twelve times what the averaged weights are worth on validation volumes; the best are kept, the answers are
     returned as "validation", [[steps, points], ...].
     """
@@ -105,20 +107,29 @@ def fit(
     draw = torch.Generator(device).manual_seed(seed)
     fused = {"fused": True} if device != "cpu" else {}
     optimiser = torch.optim.AdamW(denoiser.parameters(), rate, weight_decay=0.01, betas=(0.9, 0.99), **fused)
-    sources = [tuple(v.to(device) for v in s) for s in ((real, made) if made else (real, real))]
+    taught = tuple(v.to(device) for v in made) if made and len(made) == 2 else None
+    sources = [tuple(v.to(device) for v in s) for s in ((real, made) if made and not taught else (real, real))]
     sizes = (batch // 2, batch - batch // 2)
     now = list(denoiser.parameters())
     slow, best, asked = [p.detach().clone() for p in now], None, []
+    teacher = copy.deepcopy(denoiser).eval().requires_grad_(False) if taught else None
     clock, steps = Clock(minutes, device), 0
     while (done := clock()) < 1:
         rows = [torch.randint(len(s[0]), (n,), generator=draw, device=device) for s, n in zip(sources, sizes)]
         image, seen, mask = (torch.cat([s[k][r] for s, r in zip(sources, rows)]) for k in range(3))
+        if taught and done > 0.25:
+            own = torch.randint(len(taught[0]), (sizes[1],), generator=draw, device=device)
+            image[sizes[0] :], seen[sizes[0] :] = (v[own] for v in taught)
+            mask[sizes[0] :] = _told(model, teacher, image[sizes[0] :], seen[sizes[0] :], classes, device)
         image, seen, mask = augment(image, seen, mask, classes, draw)
         with torch.autocast(device, torch.bfloat16):
             found = logits(denoiser, model.modality.scale(image), seen, classes)
         loss = loss_of(found.float(), mask, classes)
         descend(optimiser, loss, rate, steps, done)
         steps += 1
+        if taught:
+            share = max(0.01, steps**-0.75)
+            torch._foreach_lerp_(list(teacher.parameters()), [p.detach() for p in now], share)
         if judge:
             torch._foreach_lerp_(slow, [p.detach() for p in now], max(0.01, steps**-0.75))
             if 12 * done >= len(asked) + 0.9:
@@ -130,6 +141,13 @@ def fit(
         torch._foreach_copy_([p.detach() for p in now], best)
     denoiser.eval()
     return {"steps": steps, "validation": asked}
+
+
+@torch.no_grad()
+def _told(model: Any, teacher: Any, image: Tensor, seen: Tensor, classes: int, device: str) -> Tensor:
+    """(B, *grid) int64: the teacher's likeliest classes of scans in 0..1."""
+    with torch.autocast(device, torch.bfloat16):
+        return logits(teacher, model.modality.scale(image), seen, classes).argmax(-1)
 
 
 def _judged(
@@ -217,23 +235,17 @@ ARMS = {
     "pretrained longer": "plus diffusion-pretrained network, twice as long",
     "pretrained whole": "plus diffusion-pretrained network, 5 times as long",
     "both": "pretrained, then trained on the masks, plus synthetic pairs",
+    "taught": "pretrained, 5 times as long, half of every batch unlabelled scans with its own averaged answer",
 }
 ORDER = [(5, "whole"), (5, "pretrained longer"), (5, "pretrained whole"), (5, "longest"), (5, "longer"), (5, "plain")]
-ORDER += [
-    (5, "pretrained"),
-    (10, "whole"),
-    (10, "pretrained longer"),
-    (5, "made"),
-    (5, "both"),
-    (10, "made"),
-    (10, "both"),
-]
+ORDER += [(5, "pretrained"), (5, "made"), (5, "both"), (10, "plain"), (10, "pretrained"), (10, "made"), (10, "both")]
+ORDER += [(5, "taught"), (10, "whole"), (10, "pretrained longer")]
 """What is run first: the table is written anew after every arm, so that a run that is cut off leaves what it had."""
 
 
-LONGER = {"longer": 2, "whole": 5, "longest": 8, "pretrained longer": 2, "pretrained whole": 5}
+LONGER = {"longer": 2, "whole": 5, "longest": 8, "pretrained longer": 2, "pretrained whole": 5, "taught": 5}
 """How many times as long the segmenter of an arm is trained."""
-TOTAL = {"pretrained longer": "whole", "pretrained whole": "longest"}
+TOTAL = {"pretrained longer": "whole", "pretrained whole": "longest", "taught": "longest"}
 """Which plain arm had as long in all; `SAME`: which one as a segmenter."""
 SAME = {
     "pretrained": "plain",
@@ -241,6 +253,7 @@ SAME = {
     "pretrained whole": "whole",
     "made": "plain",
     "both": "plain",
+    "taught": "whole",
 }
 
 
@@ -267,7 +280,10 @@ def run(data: Path, work: Path, minutes: float, seed: int, arms: list[str] | Non
         if not path.is_file() and arms and f"{count},{arm}" not in arms:
             continue
         if not path.is_file():
-            start, made = base if arm.startswith("pretrained") else None, None
+            start, made = base if arm.startswith(("pretrained", "taught")) else None, None
+            if arm == "taught":
+                few = torch.tensor([k not in labelled(count) for k in range(POOL - VALIDATION)]).nonzero()[:, 0]
+                made = volumes.take(few)[:2]
             if arm in ("made", "both"):
                 painter = generator(volumes, found, count, work, 1.2 * minutes, seed)
                 made = pairs(painter, volumes, count, n, work / f"scans_pairs_{count}.npz", 8, seed)
