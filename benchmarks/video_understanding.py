@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from tables import table
+from tables import table, training_time
 from torch import Tensor, nn
 
 LABELLED, OCTANTS, MIDDLE = 100, 8, slice(6, 10)
@@ -83,20 +84,25 @@ def blocks_of_pixels(x: Tensor) -> dict[str, Tensor]:
     return {f"blocks of {k}": F.avg_pool2d(x.flatten(0, 1), k).reshape(len(x), -1) for k in (4, 8)}
 
 
-def views_of_features(model: Any, x: Tensor) -> dict[str, Tensor]:
-    from suffuse.modalities.video.understanding import frame_codes, frame_features
+def views_of_codes(model: Any, x: Tensor) -> dict[str, Tensor]:
+    from suffuse.modalities.video.understanding import frame_codes
 
     out = {}
-    if model.denoiser.network.backbone.code is not None:
-        codes = [frame_codes(model, x, level).float() for level in (0.1, 0.5)]
-        for name, c in (("level 0.1", codes[0]), ("level 0.5", codes[1]), ("both levels", torch.cat(codes, 2))):
-            middle = c[:, MIDDLE]
-            out[f"codes, {name}, whole film"] = c.flatten(1)
-            out[f"codes, {name}, mean over frames"] = c.mean(1)
-            out[f"codes, {name}, middle frames"] = middle.flatten(1)
-            out[f"codes, {name}, mean and differences of the middle frames"] = torch.cat(
-                [middle.mean(1), (middle[:, 1:] - middle[:, :-1]).flatten(1)], 1
-            )
+    codes = [frame_codes(model, x, level).float() for level in (0.1, 0.5)]
+    for name, c in (("level 0.1", codes[0]), ("level 0.5", codes[1]), ("both levels", torch.cat(codes, 2))):
+        middle = c[:, MIDDLE]
+        out[f"codes, {name}, whole film"] = c.flatten(1)
+        out[f"codes, {name}, mean over frames"] = c.mean(1)
+        out[f"codes, {name}, middle frames"] = middle.flatten(1)
+        changes = (middle[:, 1:] - middle[:, :-1]).flatten(1)
+        out[f"codes, {name}, mean and differences of the middle frames"] = torch.cat([middle.mean(1), changes], 1)
+    return out
+
+
+def views_of_features(model: Any, x: Tensor) -> dict[str, Tensor]:
+    from suffuse.modalities.video.understanding import frame_features
+
+    out = views_of_codes(model, x) if model.denoiser.network.backbone.code is not None else {}
     for level in (0.1, 0.5, 0.8):
         for stage in (0, -1):
             f = frame_features(model, x, level, stage=stage)
@@ -110,16 +116,20 @@ def views_of_features(model: Any, x: Tensor) -> dict[str, Tensor]:
     return out
 
 
-def probes(model: Any, data: Path, count: int) -> tuple[list[list[Any]], list[str]]:
+Looks = list[tuple[str, Callable[[Tensor], dict[str, Tensor]]]]
+
+
+def probes(model: Any, data: Path, count: int, looks: Looks | None = None) -> tuple[list[list[Any]], list[str]]:
+    """looks: name and views of each row (default: features, those of a random network, pixels)."""
     few, choose = films(data, LABELLED, 101, True), films(data, 100, 102, True)
     test = films(data, count, 103, False)
     rows, notes, random = [], [], unlearnt(model)
-    for name, look in (
+    for name, look in looks or [
         ("features of the network", lambda x: views_of_features(model, x)),
         ("features of a random network", lambda x: views_of_features(random, x)),
         ("raw pixels", views_of_pixels),
         ("pixels averaged in blocks (context)", blocks_of_pixels),
-    ):
+    ]:
         seen = [look(scaled(model, f)) for f in (few, choose, test)]
         scores = []
         for asked, classes in (("digit", 10), ("direction", OCTANTS)):
@@ -135,6 +145,26 @@ def probes(model: Any, data: Path, count: int) -> tuple[list[list[Any]], list[st
         rows.append([f"probe on {name}", *scores])
         print(rows[-1], flush=True)
     return rows, notes
+
+
+def codes(model: Any, data: Path, count: int) -> None:
+    """The probes on codes of frames alone, of a network that has them."""
+    random = unlearnt(model)
+    looks: Looks = [
+        ("codes of frames", lambda x: views_of_codes(model, x)),
+        ("codes of a random network", lambda x: views_of_codes(random, x)),
+        ("raw pixels", views_of_pixels),
+    ]
+    rows, notes = probes(model, data, count, looks)
+    table(
+        "video_codes",
+        "Video 6: probes on codes of frames",
+        ["", "digit, % right", f"direction ({OCTANTS} octants), % right"],
+        rows,
+        f"The model: {training_time(model.notes)}; it does not ship. Ridge regression on {LABELLED} labelled films of training "
+        f"digits, {count} films of test digits; the view of each was chosen on 100 films of other training digits:\n"
+        + "\n".join(f"- {n}" for n in notes),
+    )
 
 
 def classification(model: Any, data: Path, count: int) -> float:
@@ -298,9 +328,13 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--work", type=Path, default=Path("runs"), help="where finished parts are kept")
     parser.add_argument("--count", type=int, default=160, help="test films of the probes")
+    parser.add_argument("--codes", help="a folder: measure the codes of frames of this model alone")
     parser.add_argument("--films", type=int, default=32, help="test films of tracking and of odd frames")
     a = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
+    if a.codes:
+        codes(suffuse.load(a.codes), a.data, a.count)
+        return
     model, path = suffuse.load("moving-digits"), a.work / "video_understanding.json"
     a.work.mkdir(parents=True, exist_ok=True)
     done: dict[str, Any] = read_json(path) if path.is_file() else {}
