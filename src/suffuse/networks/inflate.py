@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from suffuse.networks.grid_layers import group_norm, pad_to_multiple, zero
 from suffuse.networks.layers import LevelEmbedding, Rotary, attend, rotate
-from suffuse.networks.motion import FrameCode, MotionFilter
+from suffuse.networks.motion import WIDTH, FrameCode, MotionFilter
 from suffuse.networks.spacetime import SpaceTime
 from suffuse.networks.unet import UNet
 
@@ -111,8 +111,8 @@ class InflatedUNet(nn.Module):
         self.code = FrameCode(widths, condition) if code else None
         if code:
             patch = (patch, patch) if isinstance(patch, int) else tuple(patch)
-            self.steer = zero(nn.Linear(128, condition))
-            self.motion = MotionFilter(128, widths[0], patch)
+            self.steer = zero(nn.Linear(WIDTH, condition))
+            self.motion = MotionFilter(WIDTH, widths[0], patch)
 
     def last_up(self, stage: int) -> nn.Module:
         """The layer whose output is the features of a stage on the way up (0 the finest, -1 the coarsest)."""

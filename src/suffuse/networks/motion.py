@@ -17,6 +17,10 @@ from suffuse.networks.grid_layers import Unpatchify, zero
 from suffuse.networks.layers import MLP, RMSNorm, Rotary, SelfAttention
 
 
+WIDTH = 128
+"""Numbers in the code of a frame."""
+
+
 class FrameCode(nn.Module):
     """A vector for each frame that knows of all frames: looks at places of it, then attention over frames.
 
@@ -25,7 +29,7 @@ class FrameCode(nn.Module):
     forward(one (B * T, C, H, W) a resolution, frames T, condition (B * T, condition)) -> (B * T, width).
     """
 
-    def __init__(self, channels: Sequence[int], condition: int, width: int = 128, looks: int = 4, layers: int = 1):
+    def __init__(self, channels: Sequence[int], condition: int, width: int = WIDTH, looks: int = 4, layers: int = 1):
         super().__init__()
         self.look = nn.ModuleList(nn.Conv2d(c, looks, 1) for c in channels)
         self.norm = nn.ModuleList(RMSNorm(c) for c in channels)
