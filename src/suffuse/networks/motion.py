@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from suffuse.networks.grid_layers import Unpatchify, zero
 from suffuse.networks.layers import MLP, RMSNorm, Rotary, SelfAttention
 
-
 WIDTH = 128
 """Numbers in the code of a frame."""
 
