@@ -11,6 +11,7 @@ import suffuse  # noqa: E402
 from suffuse.errors import AskError  # noqa: E402
 from suffuse.modalities.images import Images  # noqa: E402
 from suffuse.modalities.video import Video  # noqa: E402
+from suffuse.modalities.video.files import Clip  # noqa: E402
 from suffuse.model import Model  # noqa: E402
 
 RNG = np.random.default_rng(0)
@@ -32,6 +33,22 @@ def test_weights_are_taken_over():
     assert torch.allclose(moving, still[:, None].expand_as(moving), atol=1e-4)
     batch, same = data.batch(torch.arange(3)), image.modality.dataset(films[:, 0]).batch(torch.arange(3))
     assert torch.allclose(batch.x["clip"][:, 0], same.x["image"], atol=1e-3)
+
+
+def test_the_label_of_pictures_becomes_the_only_attribute_of_films():
+    torch.manual_seed(0)
+    pictures = RNG.integers(0, 255, (8, 16, 16), np.uint8)
+    plain = Images.read(pictures, widths=[16, 24], patch=2)[0]
+    labelled = Images(**{**plain.config, "classes": ["cat", "dog"]})
+    image = Model.new(labelled)
+    films = [Clip(f, 8.0, {"animal": k}, "") for f, k in zip(RNG.integers(0, 255, (4, 4, 16, 16, 1), np.uint8), "cdcd")]
+    made, _ = Video.adopt(labelled, films, frames=4, network={"code": True})
+    video = Model.new(made)
+    made.inherit(video.denoiser.network, image.denoiser.network)
+    assert video.denoiser.network.backbone.code is not None
+    for part in ("label_in", "answer", "level"):
+        ours, theirs = getattr(video.denoiser.network, part)["animal"], getattr(image.denoiser.network, part)["label"]
+        assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
 
 
 def test_training_goes_on_from_an_image_model(tmp_path):

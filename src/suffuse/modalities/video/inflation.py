@@ -28,17 +28,18 @@ def like(image: Any) -> dict[str, Any]:
     return {"mean": round((mean + 1) * 127.5, 4), "std": round(deviation * 127.5, 4)}
 
 
-def take_over(video: nn.Module, image: nn.Module) -> int:
+def take_over(video: Any, image: nn.Module) -> int:
     """Copies an image network's weights into a new video network; returns how many tensors were taken.
 
-    Both are `GridNetwork`s; the backbone goes into `backbone.frame`, level embeddings by position, labels by name where
-    their classes are as many. What has no counterpart (mixing in time) keeps its start.
+    Both are `GridNetwork`s; the backbone goes into `backbone.frame`, level embeddings by position, the image's `label` into
+    the video's only attribute where its classes are as many. What has no counterpart (mixing in time) keeps its start.
     """
     ours, theirs = video.state_dict(), image.state_dict()
+    label = next(iter(video.labels)) if len(video.labels) == 1 else "label"
     taken = 0
     for name, value in theirs.items():
         to = name.replace("backbone.", "backbone.frame.", 1) if name.startswith("backbone.") else name
-        to = to.replace("level.image.", "level.clip.")
+        to = to.replace("level.image.", "level.clip.").replace(".label.", f".{label}.")
         if to in ours and ours[to].shape == value.shape:
             ours[to] = value.clone()
             taken += 1

@@ -123,7 +123,9 @@ class Video(LabelledGrid):
         """Reads films for a model that starts from the weights of an image model: its size, network and scaling."""
         from suffuse.modalities.video import inflation
 
-        made, data = cls.read(source, **{**options, **inflation.reading(other)})
+        taken = inflation.reading(other)
+        taken["network"] |= options.get("network") or {}
+        made, data = cls.read(source, **{**options, **taken})
         if made.config["channels"] != other.config["channels"]:
             raise AskError(
                 f"the films have {made.config['channels']} channels and the image model {other.config['channels']}."
