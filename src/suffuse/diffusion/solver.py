@@ -43,6 +43,12 @@ class Solver:
         return not self.table or (len(self.table) == steps and top == 1.0)
 
 
+    def with_noise(self, eta: float) -> Solver:
+        """What serves with fresh noise (eta > 0) in every step: past noise predictions speak of noise that is no longer there,
+        so that solvers in noise space keep the newest alone (DDIM)."""
+        return SOLVERS["ddim"] if eta > 0 and self.space == "eps" and not self.heun else self
+
+
 SOLVERS: dict[str, Solver] = {
     s.name: s
     for s in (

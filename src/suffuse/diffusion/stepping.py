@@ -62,6 +62,7 @@ class GaussianStepper:
         eta: float,
         noise: Noise,
     ):
+        solver = solver.with_noise(eta)
         self.process, self.solver, self.noise = process, solver, noise
         values, where = shared_starts(start, locked, path.elementwise)
         self.plan = path.plan(clock, process, values)

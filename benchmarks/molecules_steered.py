@@ -1,0 +1,159 @@
+"""Drug-like molecules on request (MOSES): fine marks before each string, and the model's own word on what it wrote.
+
+    python benchmarks/molecules_steered.py --data DIR -o runs/steered --minutes 30
+
+As `molecules_blocks.py`, but the mark of a line is two letters, the bin of QED and the bin of SA (`EDGES`), so that more than the
+border can be asked for: a molecule that misses the best bin by a little is drug-like still. The model is then asked what it wrote:
+of --draws strings for each that is kept, those stay whose probability under the mark asked for is highest against that under the
+marks beside it (Bayes' rule over marks, one call a mark; no property is computed). Needs `selfies` and `fcd_torch`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from molecules_blocks import LINE, WINDOW
+from molecules_strings import STEERED, as_text, drug_like, figures_of, from_text, molecules_of, options
+from tables import table, training_time
+
+import suffuse
+from suffuse.modalities.text.scoring import exact_count_bound
+
+EDGES = {"qed": (0.6, 0.7, 0.75, 0.8, 0.85, 0.9), "sa": (3.4, 3.0, 2.7, 2.4, 2.15)}
+"""Bins of QED (letters A..G, G the best) and of SA (letters a..f, f the easiest to make)."""
+
+
+def marks(qed: float, sa: float) -> str:
+    """Two letters for a molecule."""
+    good, easy = sum(qed > e for e in EDGES["qed"]), sum(sa < e for e in EDGES["sa"])
+    return chr(ord("A") + good) + chr(ord("a") + easy)
+
+
+BEST = marks(1.0, 1.0)
+
+
+def packed(train: list[str], folder: Path, seed: int = 0) -> Path:
+    """train.txt: one line a molecule, its marks first; kept."""
+    from rdkit import Chem
+
+    path = folder / "train.txt"
+    if not path.exists():
+        rows = [json.loads(line)["text"] for line in as_text(train, folder).read_text().splitlines()]
+        found = [marks(*figures_of(Chem.MolFromSmiles(s))) for s in train]
+        (folder / "marks.json").write_text(json.dumps(found))
+        order = np.random.RandomState(seed).permutation(len(rows))
+        path.write_text("".join(found[k] + rows[k] + "\n" for k in order))
+    return path
+
+
+def trained(train: list[str], place: Path, asked: argparse.Namespace) -> suffuse.Model:
+    """The model in `place`: loaded, resumed or trained; it keeps finished blocks between calls."""
+    if (place / "config.json").exists():
+        model = suffuse.load(place)
+    else:
+        place.mkdir(parents=True, exist_ok=True)
+        model = suffuse.train(
+            packed(train, place),
+            "text",
+            minutes=asked.minutes,
+            output=place,
+            resume=True,
+            read={"form": "packed", "block": 1, "length": WINDOW, "dim": 128, "depth": 4, "heads": 4},
+            batch=16,
+            optimiser="muon",
+            learning_rate=1e-2,
+            decay=0.9,
+            compile=False,
+            precision="bf16",
+            preview_every=0,
+            tell=lambda line: print(line, flush=True),
+        )
+    model.denoiser.network.cached = True
+    return model
+
+
+def written(model: suffuse.Model, count: int, seed: int, mark: str, temperature: float) -> list[str]:
+    """Strings without their marks, each written after a line break and perhaps a mark; they may repeat."""
+    texts = model.sample(
+        count, prefix="\n" + mark, steps=LINE, batch=500, seed=seed, length=LINE, temperature=temperature
+    )
+    return [str(text)[1:].split("\n")[0][2:] for text in texts]
+
+
+def likelihood(model: suffuse.Model, lines: list[str], mark: str) -> np.ndarray:
+    """(n,) log-probability of each string and its line break after a mark; exact, as each symbol is a block."""
+    words, out = model.modality.vocabulary, []
+    for first in range(0, len(lines), 250):
+        rows = [words.encode("\n" + mark + line + "\n") for line in lines[first : first + 250]]
+        text = torch.zeros(len(rows), max(map(len, rows)), dtype=torch.int64)
+        asked = torch.zeros(text.shape, dtype=torch.bool)
+        for k, row in enumerate(rows):
+            text[k, : len(row)] = torch.as_tensor(np.asarray(row, dtype=np.int64))
+            asked[k, 1 + len(mark) : len(row)] = True
+        batch = suffuse.diffusion.state.Batch({"text": text}, context={"clean:text": text})
+        out.append(-exact_count_bound(model.denoiser, batch, draws=1, asked=asked))
+    return torch.cat(out).numpy()
+
+
+def doubt(model: suffuse.Model, lines: list[str], shares: dict[str, float]) -> np.ndarray:
+    """(n,) the model's probability that a string has none of the drug-like marks."""
+    below = {m: np.log(share) + likelihood(model, lines, m) for m, share in shares.items()}
+    good = [m for m in below if drug_like_mark(m)]
+    every = np.logaddexp.reduce(list(below.values()))
+    return 1 - np.exp(np.logaddexp.reduce([below[m] for m in good]) - every)
+
+
+def drug_like_mark(mark: str) -> bool:
+    """QED > .8 and SA < 3."""
+    return mark >= marks(0.801, 0)[0] and mark[1] >= marks(0, 2.99)[1]
+
+
+def main() -> None:
+    from rdkit import RDLogger
+
+    RDLogger.DisableLog("rdApp.*")
+    parser = options(__doc__, "runs/steered", 30)
+    parser.add_argument("--temperature", type=float, default=0.8)
+    parser.add_argument("--draws", type=int, default=4, help="strings written for each that is kept")
+    asked = parser.parse_args()
+    place, (train, _, _) = asked.output / "selfies", molecules_of(asked)
+    model = trained(train, place, asked)
+    found = json.loads((place / "marks.json").read_text())
+    kinds, counts = np.unique(found, return_counts=True)
+    shares = {str(k): float(c / len(found)) for k, c in zip(kinds, counts, strict=True)}
+    rows = [["training molecules (real)", *drug_like(train[: asked.asked]), ""]]
+
+    def add(title: str, lines: list[str], seconds: float) -> None:
+        rows.append([title, *drug_like(from_text(lines, place)), seconds])
+        print(rows[-1], flush=True)
+
+    begun = time.process_time()
+    add("marks as the model draws them", written(model, asked.asked, 2, "", asked.temperature), time.process_time() - begun)  # fmt: skip
+    begun = time.process_time()
+    lines = written(model, asked.asked * asked.draws, 2, BEST, asked.temperature)
+    spent = time.process_time() - begun
+    add(f"the best marks asked ({BEST})", lines[: asked.asked], spent / asked.draws)
+    different = list(dict.fromkeys(lines))
+    kept = np.argsort(doubt(model, different, shares), kind="stable")[: asked.asked]
+    spent = time.process_time() - begun
+    add(f"of {asked.draws} so asked for each, those the model itself doubts least", [different[k] for k in kept], spent)
+    ratios = [row[3] / rows[1][3] for row in rows[2:]]
+    table(
+        "molecules_steered",
+        "Drug-like molecules on request (MOSES), with fine marks",
+        STEERED,
+        rows,
+        f"{asked.asked:,} molecules a row, trained for {training_time(model.notes)} with {asked.molecules:,} molecules; "
+        f"{100 * shares.get(BEST, 0):.1f} % of them have the best marks (QED > {EDGES['qed'][-1]}, SA < {EDGES['sa'][-1]}). "
+        f"Asked for, the share is {ratios[0]:.2f} times that without asking, and {ratios[1]:.2f} times with the model's own "
+        f"choice; {100 / rows[1][3]:.2f} times would be all. Temperature {asked.temperature:g} in all rows. One seed.",
+    )
+
+
+if __name__ == "__main__":
+    main()
