@@ -184,10 +184,12 @@ def tune(name: str, data: Path, work: Path, minutes: float) -> None:
 
     shipped, told = (ZOO / name).is_dir(), MODELS[name]
     before, folder = suffuse.load(name if shipped else work / name), work / (name if shipped else f"{name}-tuned")
-    made, rows = Video.read(data / told["source"], **told["read"])
-    made.config |= (
-        before.modality.config if "frames" in told else {k: before.modality.config[k] for k in ("mean", "std")}
-    )
+    if "frames" in told:
+        made = before.modality
+        rows = made.dataset(data / told["source"], moving=told["read"]["moving"])
+    else:
+        made, rows = Video.read(data / told["source"], **told["read"])
+        made.config |= {k: before.modality.config[k] for k in ("mean", "std")}
     torch.manual_seed(0)
     model = Model.new(made)
     model.denoiser.load_state_dict(before.denoiser.state_dict(), strict=False)
