@@ -4,8 +4,8 @@
 
 As `molecules_blocks.py`, but the mark of a line is two letters, the bin of QED and the bin of SA (`EDGES`), so that more than the
 border can be asked for: a molecule that misses the best bin by a little is drug-like still. The model is then asked what it wrote:
-of --draws strings for each that is kept, those stay whose probability under the mark asked for is highest against that under the
-marks beside it (Bayes' rule over marks, one call a mark; no property is computed). Needs `selfies` and `fcd_torch`.
+of --draws strings for each that is kept, those stay that it gives the least probability of a mark that is not drug-like (Bayes'
+rule over marks, one call a mark; no property is computed). Needs `selfies` and `fcd_torch`.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ def marks(qed: float, sa: float) -> str:
 
 
 BEST = marks(1.0, 1.0)
+FREQUENT = 0.02
+"""Marks of fewer molecules than this share are not asked about."""
 
 
 def packed(train: list[str], folder: Path, seed: int = 0) -> Path:
@@ -119,13 +121,15 @@ def main() -> None:
     RDLogger.DisableLog("rdApp.*")
     parser = options(__doc__, "runs/steered", 30)
     parser.add_argument("--temperature", type=float, default=0.8)
-    parser.add_argument("--draws", type=int, default=4, help="strings written for each that is kept")
+    parser.add_argument("--draws", type=int, default=2, help="strings written for each that is kept")
     asked = parser.parse_args()
     place, (train, _, _) = asked.output / "selfies", molecules_of(asked)
     model = trained(train, place, asked)
     found = json.loads((place / "marks.json").read_text())
     kinds, counts = np.unique(found, return_counts=True)
-    shares = {str(k): float(c / len(found)) for k, c in zip(kinds, counts, strict=True)}
+    every = {str(k): float(c / len(found)) for k, c in zip(kinds, counts, strict=True)}
+    shares = {k: share for k, share in every.items() if share >= FREQUENT}
+    likely = sum(share for k, share in every.items() if drug_like_mark(k))
     rows = [["training molecules (real)", *drug_like(train[: asked.asked]), ""]]
 
     def add(title: str, lines: list[str], seconds: float) -> None:
@@ -133,12 +137,14 @@ def main() -> None:
         print(rows[-1], flush=True)
 
     begun = time.process_time()
-    add("marks as the model draws them", written(model, asked.asked, 2, "", asked.temperature), time.process_time() - begun)  # fmt: skip
+    lines = written(model, asked.asked, 2, "", asked.temperature)
+    add("marks as the model draws them", lines, time.process_time() - begun)
     begun = time.process_time()
     lines = written(model, asked.asked * asked.draws, 2, BEST, asked.temperature)
     spent = time.process_time() - begun
     add(f"the best marks asked ({BEST})", lines[: asked.asked], spent / asked.draws)
     different = list(dict.fromkeys(lines))
+    print(f"{len(different)} different strings", flush=True)
     kept = np.argsort(doubt(model, different, shares), kind="stable")[: asked.asked]
     spent = time.process_time() - begun
     add(f"of {asked.draws} so asked for each, those the model itself doubts least", [different[k] for k in kept], spent)
@@ -149,7 +155,8 @@ def main() -> None:
         STEERED,
         rows,
         f"{asked.asked:,} molecules a row, trained for {training_time(model.notes)} with {asked.molecules:,} molecules; "
-        f"{100 * shares.get(BEST, 0):.1f} % of them have the best marks (QED > {EDGES['qed'][-1]}, SA < {EDGES['sa'][-1]}). "
+        f"{100 * every[BEST]:.1f} % of them have the best marks (QED > {EDGES['qed'][-1]}, SA < {EDGES['sa'][-1]}), "
+        f"{100 * likely:.1f} % are drug-like, so that no model that matches the data can be asked for twice the share. "
         f"Asked for, the share is {ratios[0]:.2f} times that without asking, and {ratios[1]:.2f} times with the model's own "
         f"choice; {100 / rows[1][3]:.2f} times would be all. Temperature {asked.temperature:g} in all rows. One seed.",
     )

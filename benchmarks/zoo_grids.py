@@ -98,16 +98,8 @@ TASKS = {
         "interpolate": 0.05,
         "classify": 0.02,
     },
-    "coded-digits": {
-        "generate": 0.15,
-        "label": 0.2,
-        "predict": 0.3,
-        "frames": 0.2,
-        "interpolate": 0.03,
-        "classify": 0.12,
-    },
 }
-"""Shares of the tasks when a model is trained on; those of `moving-digits` also when `coded-digits` is trained."""
+"""Shares of the tasks when `coded-digits` is trained and the others are trained on."""
 BATCH = {"sprites": 64, "moving-digits": 64, "coded-digits": 8, "solids": 64, "hippocampus": 32}
 
 
@@ -132,7 +124,7 @@ def train(name: str, data: Path, work: Path, minutes: float, device: str | None 
             np.savez_compressed(source, **solid_views(2500))
     resume = (work / name / "training").is_dir()
     first = frame_model(name, source, work) if "frames" in told else None
-    suffuse.train(
+    model = suffuse.train(
         source,
         told["modality"],
         minutes=minutes,
@@ -146,6 +138,10 @@ def train(name: str, data: Path, work: Path, minutes: float, device: str | None 
         **({"batch": BATCH[name]} if name in BATCH else {}),
         **({"tasks": TASKS["moving-digits"]} if name == "coded-digits" else {}),
     )
+    if first is not None:
+        alone = f"{told['frames']['minutes']:g} CPU minutes on single frames"
+        model.notes["stages"] = [alone, f"{minutes:g} CPU minutes on one core on films"]
+        model.save(work / name)
 
 
 def frame_model(name: str, source: Path, work: Path) -> Path:
@@ -175,33 +171,26 @@ def frame_model(name: str, source: Path, work: Path) -> Path:
 
 
 def tune(name: str, data: Path, work: Path, minutes: float) -> None:
-    """Trains the shipped model on in work/NAME (one that does not ship, from there in work/NAME-tuned): what today's network has
-    and its own has not starts as nothing."""
+    """Trains the shipped model on in work/NAME: what today's network has and its own has not starts as nothing."""
     from suffuse.modalities.video import Video
     from suffuse.model import Model
     from suffuse.training.recipe import Recipe
     from suffuse.training.trainer import Trainer
 
-    shipped, told = (ZOO / name).is_dir(), MODELS[name]
-    before, folder = suffuse.load(name if shipped else work / name), work / (name if shipped else f"{name}-tuned")
-    if "frames" in told:
-        made = before.modality
-        rows = made.dataset(data / told["source"], moving=told["read"]["moving"])
-    else:
-        made, rows = Video.read(data / told["source"], **told["read"])
-        made.config |= {k: before.modality.config[k] for k in ("mean", "std")}
+    before, told = suffuse.load(name), MODELS[name]
+    made, rows = Video.read(data / told["source"], **told["read"])
+    made.config |= {k: before.modality.config[k] for k in ("mean", "std")}
     torch.manual_seed(0)
     model = Model.new(made)
     model.denoiser.load_state_dict(before.denoiser.state_dict(), strict=False)
-    batch = min(16, BATCH[name])
-    settings = {**RECIPE, "optimiser": "muon", "learning_rate": 2e-3, "batch": batch, "decay": 0.8, "seed": 1}
+    settings = {**RECIPE, "optimiser": "muon", "learning_rate": 2e-3, "batch": 16, "decay": 0.8, "seed": 1}
     recipe = Recipe.make(**settings, minutes=minutes, tasks=TASKS[name])
-    done = Trainer(made, rows, model.denoiser, recipe, folder / "training", tell=print).run()
+    done = Trainer(made, rows, model.denoiser, recipe, work / name / "training", tell=print).run()
     model.denoiser.eval()
     model.notes = {k: v for k, v in before.notes.items() if k not in ("quality", "tuned")}
     model.notes["tuned"] = {"recipe": recipe.to_json(), "steps": done.steps, "seconds": round(done.seconds, 1)}
     model.notes["stages"] = [training_time(before.notes), f"{minutes:g} CPU minutes on one core with today's network"]
-    model.save(folder)
+    model.save(work / name)
 
 
 def held_out(name: str, model: Any, data: Path) -> Any:
