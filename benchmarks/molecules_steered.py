@@ -3,7 +3,7 @@
     python benchmarks/molecules_steered.py --data DIR -o runs/steered --minutes 30
 
 As `molecules_blocks.py`, but the mark of a line is two letters, the bin of QED and the bin of SA (`EDGES`), so that more than the
-border can be asked for: a molecule that misses the best bin by a little is drug-like still. The model is then asked what it wrote:
+border can be asked for: a molecule that misses the best bin by a little is drug-like still. The model is then asked about it:
 of --draws strings for each that is kept, those stay that it gives the least probability of a mark that is not drug-like (Bayes'
 rule over marks, one call a mark; no property is computed). Needs `selfies` and `fcd_torch`.
 """
