@@ -42,7 +42,6 @@ class Solver:
         """Whether this solver can serve a path of `steps` from level `top`: a table of fitted weights holds for its own path."""
         return not self.table or (len(self.table) == steps and top == 1.0)
 
-
     def with_noise(self, eta: float) -> Solver:
         """What serves with fresh noise (eta > 0) in every step: past noise predictions speak of noise that is no longer there,
         so that solvers in noise space keep the newest alone (DDIM)."""
