@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +41,10 @@ def packed(train: list[str], folder: Path, seed: int = 0) -> Path:
     return path
 
 
-def trained(train: list[str], place: Path, asked: argparse.Namespace) -> suffuse.Model:
-    """The model in `place`: loaded, resumed or trained; it keeps finished blocks between calls."""
+def trained(
+    train: list[str], place: Path, asked: argparse.Namespace, packed: Callable[[list[str], Path], Path] = packed
+) -> suffuse.Model:
+    """The model in `place`: loaded, resumed or trained on the file of `packed`; it keeps finished blocks between calls."""
     if (place / "config.json").exists():
         model = suffuse.load(place)
     else:
@@ -66,10 +69,12 @@ def trained(train: list[str], place: Path, asked: argparse.Namespace) -> suffuse
     return model
 
 
-def written(model: suffuse.Model, count: int, seed: int, mark: str = "", **settings: Any) -> list[str]:
-    """Lines without their marks, each written after a line break and perhaps a mark."""
+def written(
+    model: suffuse.Model, count: int, seed: int, mark: str = "", letters: int = 1, **settings: Any
+) -> list[str]:
+    """Lines without their marks of so many letters, each written after a line break and perhaps a mark."""
     texts = model.sample(count, prefix="\n" + mark, steps=LINE, batch=500, seed=seed, length=LINE, **settings)
-    return [str(text)[1:].split("\n")[0][1:] for text in texts]
+    return [str(text)[1:].split("\n")[0][letters:] for text in texts]
 
 
 def rival(train: list[str], asked: argparse.Namespace) -> tuple[list[str], int, float]:

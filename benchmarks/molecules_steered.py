@@ -10,14 +10,13 @@ rule over marks, one call a mark; no property is computed). Needs `selfies` and 
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
-from molecules_blocks import LINE, WINDOW
+from molecules_blocks import trained, written
 from molecules_strings import STEERED, as_text, drug_like, figures_of, from_text, molecules_of, options
 from tables import table, training_time
 
@@ -51,40 +50,6 @@ def packed(train: list[str], folder: Path, seed: int = 0) -> Path:
         order = np.random.RandomState(seed).permutation(len(rows))
         path.write_text("".join(found[k] + rows[k] + "\n" for k in order))
     return path
-
-
-def trained(train: list[str], place: Path, asked: argparse.Namespace) -> suffuse.Model:
-    """The model in `place`: loaded, resumed or trained; it keeps finished blocks between calls."""
-    if (place / "config.json").exists():
-        model = suffuse.load(place)
-    else:
-        place.mkdir(parents=True, exist_ok=True)
-        model = suffuse.train(
-            packed(train, place),
-            "text",
-            minutes=asked.minutes,
-            output=place,
-            resume=True,
-            read={"form": "packed", "block": 1, "length": WINDOW, "dim": 128, "depth": 4, "heads": 4},
-            batch=16,
-            optimiser="muon",
-            learning_rate=1e-2,
-            decay=0.9,
-            compile=False,
-            precision="bf16",
-            preview_every=0,
-            tell=lambda line: print(line, flush=True),
-        )
-    model.denoiser.network.cached = True
-    return model
-
-
-def written(model: suffuse.Model, count: int, seed: int, mark: str, temperature: float) -> list[str]:
-    """Strings without their marks, each written after a line break and perhaps a mark; they may repeat."""
-    texts = model.sample(
-        count, prefix="\n" + mark, steps=LINE, batch=500, seed=seed, length=LINE, temperature=temperature
-    )
-    return [str(text)[1:].split("\n")[0][2:] for text in texts]
 
 
 def likelihood(model: suffuse.Model, lines: list[str], mark: str) -> np.ndarray:
@@ -122,9 +87,11 @@ def main() -> None:
     parser = options(__doc__, "runs/steered", 30)
     parser.add_argument("--temperature", type=float, default=0.8)
     parser.add_argument("--draws", type=int, default=2, help="strings written for each that is kept")
+    parser.set_defaults(block=1, dim=128)
     asked = parser.parse_args()
+    how = {"letters": 2, "temperature": asked.temperature}
     place, (train, _, _) = asked.output / "selfies", molecules_of(asked)
-    model = trained(train, place, asked)
+    model = trained(train, place, asked, packed)
     found = json.loads((place / "marks.json").read_text())
     kinds, counts = np.unique(found, return_counts=True)
     every = {str(k): float(c / len(found)) for k, c in zip(kinds, counts, strict=True)}
@@ -137,10 +104,10 @@ def main() -> None:
         print(rows[-1], flush=True)
 
     begun = time.process_time()
-    lines = written(model, asked.asked, 2, "", asked.temperature)
+    lines = written(model, asked.asked, 2, "", **how)
     add("marks as the model draws them", lines, time.process_time() - begun)
     begun = time.process_time()
-    lines = written(model, asked.asked * asked.draws, 2, BEST, asked.temperature)
+    lines = written(model, asked.asked * asked.draws, 2, BEST, **how)
     spent = time.process_time() - begun
     add(f"the best marks asked ({BEST})", lines[: asked.asked], spent / asked.draws)
     different = list(dict.fromkeys(lines))
