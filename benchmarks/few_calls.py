@@ -49,9 +49,7 @@ class Room:
 def room(name: str, data: Path, work: Path) -> Room:
     if name in zoo_grids.MODELS:
         told = zoo_grids.MODELS[name]
-        read = {
-            k: v for k, v in told["read"].items() if k not in ("classes", "frames", "size")
-        }  # which the model knows
+        read = {k: v for k, v in told["read"].items() if k not in ("classes", "frames", "size")}  # which the model knows
         if name == "solids":
             read["first"] = 0  # the shapes it was trained on
         source = told["source"] if told["source"] == "solids" else data / told["source"]

@@ -31,13 +31,18 @@ LINE = 56
 """Symbols that are written: the longest training line, of 51, and its break fit."""
 
 
-def packed(train: list[str], folder: Path, seed: int = 0) -> Path:
-    """train.txt: one line a molecule, its mark first; kept."""
+def packed(
+    train: list[str],
+    folder: Path,
+    seed: int = 0,
+    mark: Callable[[dict[str, Any]], str] = lambda row: MARKS[row["label"]],
+) -> Path:
+    """train.txt: one line a molecule, its mark (of its row in train.jsonl) first; kept."""
     path = folder / "train.txt"
     if not path.exists():
         rows = [json.loads(line) for line in as_text(train, folder).read_text().splitlines()]
         order = np.random.RandomState(seed).permutation(len(rows))
-        path.write_text("".join(MARKS[rows[k]["label"]] + rows[k]["text"] + "\n" for k in order))
+        path.write_text("".join(mark(rows[k]) + rows[k]["text"] + "\n" for k in order))
     return path
 
 

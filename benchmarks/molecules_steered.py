@@ -10,17 +10,17 @@ rule over marks, one call a mark; no property is computed). Needs `selfies` and 
 
 from __future__ import annotations
 
-import json
 import time
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 import torch
-from molecules_blocks import trained, written
-from molecules_strings import STEERED, as_text, drug_like, figures_of, from_text, molecules_of, options
+from molecules_blocks import packed, trained, written
+from molecules_strings import STEERED, drug_like, from_text, molecules_of, options
 from tables import table, training_time
 
 import suffuse
+from suffuse.diffusion.state import Batch
 from suffuse.modalities.text.scoring import exact_count_bound
 
 EDGES = {"qed": (0.6, 0.7, 0.75, 0.8, 0.85, 0.9), "sa": (3.4, 3.0, 2.7, 2.4, 2.15)}
@@ -33,23 +33,9 @@ def marks(qed: float, sa: float) -> str:
     return chr(ord("A") + good) + chr(ord("a") + easy)
 
 
-BEST = marks(1.0, 1.0)
+BEST, LEAST = marks(1.0, 1.0), marks(0.801, 2.99)
 FREQUENT = 0.02
 """Marks of fewer molecules than this share are not asked about."""
-
-
-def packed(train: list[str], folder: Path, seed: int = 0) -> Path:
-    """train.txt: one line a molecule, its marks first; kept."""
-    from rdkit import Chem
-
-    path = folder / "train.txt"
-    if not path.exists():
-        rows = [json.loads(line)["text"] for line in as_text(train, folder).read_text().splitlines()]
-        found = [marks(*figures_of(Chem.MolFromSmiles(s))) for s in train]
-        (folder / "marks.json").write_text(json.dumps(found))
-        order = np.random.RandomState(seed).permutation(len(rows))
-        path.write_text("".join(found[k] + rows[k] + "\n" for k in order))
-    return path
 
 
 def likelihood(model: suffuse.Model, lines: list[str], mark: str) -> np.ndarray:
@@ -62,7 +48,7 @@ def likelihood(model: suffuse.Model, lines: list[str], mark: str) -> np.ndarray:
         for k, row in enumerate(rows):
             text[k, : len(row)] = torch.as_tensor(np.asarray(row, dtype=np.int64))
             asked[k, 1 + len(mark) : len(row)] = True
-        batch = suffuse.diffusion.state.Batch({"text": text}, context={"clean:text": text})
+        batch = Batch({"text": text}, context={"clean:text": text})
         out.append(-exact_count_bound(model.denoiser, batch, draws=1, asked=asked))
     return torch.cat(out).numpy()
 
@@ -77,7 +63,7 @@ def doubt(model: suffuse.Model, lines: list[str], shares: dict[str, float]) -> n
 
 def drug_like_mark(mark: str) -> bool:
     """QED > .8 and SA < 3."""
-    return mark >= marks(0.801, 0)[0] and mark[1] >= marks(0, 2.99)[1]
+    return mark[0] >= LEAST[0] and mark[1] >= LEAST[1]
 
 
 def main() -> None:
@@ -91,8 +77,8 @@ def main() -> None:
     asked = parser.parse_args()
     how = {"letters": 2, "temperature": asked.temperature}
     place, (train, _, _) = asked.output / "selfies", molecules_of(asked)
-    model = trained(train, place, asked, packed)
-    found = json.loads((place / "marks.json").read_text())
+    model = trained(train, place, asked, partial(packed, mark=lambda row: marks(row["qed"], row["sa"])))
+    found = [line[:2] for line in (place / "train.txt").read_text().splitlines()]
     kinds, counts = np.unique(found, return_counts=True)
     every = {str(k): float(c / len(found)) for k, c in zip(kinds, counts, strict=True)}
     shares = {k: share for k, share in every.items() if share >= FREQUENT}

@@ -78,7 +78,7 @@ def label_of(qed: float, sa: float) -> str:
 
 
 def as_text(smiles: list[str], folder: Path) -> Path:
-    """train.jsonl with a labelled line a molecule, and symbols.json; both are kept."""
+    """train.jsonl with a labelled line and the figures of each molecule, and symbols.json; both are kept."""
     import selfies
     from rdkit import Chem
 
@@ -87,10 +87,10 @@ def as_text(smiles: list[str], folder: Path) -> Path:
     rows = [list(selfies.split_selfies(selfies.encoder(s))) for s in smiles]
     symbols = sorted({t for row in rows for t in row})
     code = {t: chr(FIRST + k) for k, t in enumerate(symbols)}
-    lines = [
-        {"text": "".join(code[t] for t in row), "label": label_of(*figures_of(Chem.MolFromSmiles(s)))}
-        for s, row in zip(smiles, rows, strict=True)
-    ]
+    lines = []
+    for smile, row in zip(smiles, rows, strict=True):
+        qed, sa = figures_of(Chem.MolFromSmiles(smile))
+        lines.append({"text": "".join(code[t] for t in row), "label": label_of(qed, sa), "qed": qed, "sa": sa})
     (folder / "symbols.json").write_text(json.dumps(symbols))
     (folder / "train.jsonl").write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
     return folder / "train.jsonl"

@@ -38,18 +38,12 @@ def cards(page: str, picks: dict[str, int]) -> str:
     """HTML of one card a room."""
     found = []
     for slug, title, body in re.findall(r'<section id="([^"]+)">\s*<h2>([^<]+)<.*?</h2>(.*?)</section>', page, re.S):
-        items = re.findall(
-            r'<article id="[^"]+"[^>]*>\s*<div class="shown[^"]*">(.*?)</div>\s*<div class="told">\s*'
-            r"<h3>(.*?)</h3>",
-            body,
-            re.S,
-        )
+        items = re.findall(r'<article id="[^"]+"[^>]*>\s*<div class="shown[^"]*">(.*?)</div>\s*<div class="told">\s*'
+                           r"<h3>(.*?)</h3>", body, re.S)
         items = [(shown, told) for shown, told in items if "<img" in shown or "<blockquote" in shown or "<svg" in shown]
         if items:
             shown, told = items[min(picks.get(slug, 0), len(items) - 1)]
-            figures = "".join(f for f in re.findall(r"<figure>.*?</figure>", shown, re.S) if "<audio" not in f)[
-                :2_000_000
-            ]
+            figures = "".join(f for f in re.findall(r"<figure>.*?</figure>", shown, re.S) if "<audio" not in f)[:2_000_000]
             found.append(f'<section><div class="shown">{figures}</div><h2>{title} <small>{told}</small></h2></section>')
     return "".join(found)
 
@@ -68,24 +62,10 @@ def main() -> None:
     rows = -(-body.count("<section>") // 3)
     with tempfile.TemporaryDirectory() as folder:
         html, png = Path(folder) / "poster.html", Path(folder) / "poster.png"
-        html.write_text(
-            f"<!doctype html><meta charset=utf-8><style>{STYLE}</style><main>{body}</main>", encoding="utf-8"
-        )
+        html.write_text(f"<!doctype html><meta charset=utf-8><style>{STYLE}</style><main>{body}</main>", encoding="utf-8")
         size = f"--window-size=1400,{rows * 336 + 16}"
-        subprocess.run(
-            [
-                browser,
-                "--headless",
-                "--no-sandbox",
-                "--disable-gpu",
-                "--hide-scrollbars",
-                size,
-                f"--screenshot={png}",
-                html.as_uri(),
-            ],
-            check=True,
-            capture_output=True,
-        )
+        subprocess.run([browser, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", size,
+                        f"--screenshot={png}", html.as_uri()], check=True, capture_output=True)
         shrink(png, a.output)
     print(f"{a.output}: {a.output.stat().st_size // 1000} kB")
 

@@ -37,12 +37,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=7)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/startup.md"))
     a = parser.parse_args()
-    lines = [
-        "# Startup",
-        "",
-        f"`python benchmarks/startup.py --runs {a.runs}`, fresh processes, files in the disk cache",
-        "",
-    ]
+    lines = ["# Startup", "", f"`python benchmarks/startup.py --runs {a.runs}`, fresh processes, files in the disk cache", ""]
     lines += ["| what | median s | slowest s |", "| --- | --- | --- |"]
     for name, words in CASES.items():
         seconds(words)

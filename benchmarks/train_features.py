@@ -1,6 +1,6 @@
 """Trains the small classifiers in src/suffuse/metrics/features. About 5 CPU minutes each.
 
-python benchmarks/train_features.py fashion --data ../shared/data --minutes 5
+    python benchmarks/train_features.py fashion --data ../shared/data --minutes 5
 """
 
 from __future__ import annotations

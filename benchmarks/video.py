@@ -142,7 +142,7 @@ def rollout(data: Path, count: int, steps: int, name: str, validate: bool = Fals
     from suffuse.modalities.video.quality import sharpness
 
     model, net = suffuse.load(name), judge(data)
-    real = real_films(data, count, 64, *((11, True) if validate else ()))
+    real = real_films(data, count, 64, seed=11 if validate else 3, train=validate)
     rows = []
 
     def add(title: str, films: np.ndarray, seconds: float | str) -> None:
