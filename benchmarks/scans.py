@@ -11,6 +11,7 @@ python benchmarks/scans.py few-xray --data ../shared/data --minutes 5 --work run
 python benchmarks/scans.py few-long --data ../shared/data --minutes 7 --device cuda --work runs
 python benchmarks/scans.py few-xray-long --data ../shared/data --minutes 8 --device cuda --work runs
 python benchmarks/scans.py kspace-learned --data ../shared/data --minutes 8 --device cuda --work runs
+python benchmarks/scans.py kspace-masks --data ../shared/data --minutes 6.8 --count 150 --draws 24 --work runs
 python benchmarks/scans.py translate-pairs --data ../shared/data --minutes 8 --device cuda --work runs
 python benchmarks/scans.py volumes --data ../shared/data --minutes 9 --work runs --peers peers/bin/python   # after `few`
 """
@@ -32,6 +33,7 @@ import scans_few_xray
 import scans_few_xray_long
 import scans_kspace
 import scans_kspace_learned
+import scans_kspace_masks
 import scans_large
 import scans_translate
 import scans_translate_pairs
@@ -264,6 +266,7 @@ PARTS = {
     "few-xray": lambda a: scans_few_xray.run(a.data, a.work, a.minutes, a.seed),
     "few-xray-long": lambda a: scans_few_xray_long.run(a.data, a.work, a.minutes, a.seed, a.device),
     "kspace": lambda a: scans_kspace.run(a.data, a.count, a.draws, a.minutes, a.seed),
+    "kspace-masks": lambda a: scans_kspace_masks.run(a.data, a.work, a.minutes, a.count, a.draws, a.seed),
     "kspace-learned": lambda a: scans_kspace_learned.run(a.data, a.work, a.minutes, a.count, a.draws, a.seed, a.device),
     "translate": lambda a: scans_translate.run(a.data, a.work, a.minutes, a.draws, a.seed),
     "translate-pairs": lambda a: scans_translate_pairs.run(

@@ -37,17 +37,10 @@ MODELS: dict[str, dict[str, Any]] = {
     "moving-digits": {
         "modality": "video",
         "source": "images/mnist",
-        "read": {"moving": 6000},
-        "minutes": 5,
-        "data": "6,000 films of one moving digit (Srivastava et al. 2015) made from MNIST's training digits",
-        "licence": "CC BY-SA 3.0 (MNIST, Yann LeCun and Corinna Cortes)",
-    },
-    "coded-digits": {  # measured (benchmarks/video.py motion), does not ship
-        "modality": "video",
-        "source": "images/mnist",
-        "read": {"moving": 20000, "network": {"far": [False, False, True], "code": True}},
+        "read": {"moving": 20000, "path": True, "network": {"far": [False, False, True]}},
         "frames": {"widths": [32, 64, 96], "patch": 2, "minutes": 12},
-        "minutes": 46,
+        "paths": 4,
+        "minutes": 44,
         "data": "20,000 films of one moving digit (Srivastava et al. 2015) made from MNIST's training digits",
         "licence": "CC BY-SA 3.0 (MNIST, Yann LeCun and Corinna Cortes)",
     },
@@ -91,16 +84,17 @@ RECIPE = {"precision": "bf16", "compile": False, "channels_last": False}
 TASKS = {
     "sprites": {"generate": 0.2, "label": 0.6, "predict": 0.06, "frames": 0.06, "interpolate": 0.05, "classify": 0.03},
     "moving-digits": {
-        "generate": 0.3,
-        "label": 0.1,
-        "predict": 0.35,
-        "frames": 0.18,
-        "interpolate": 0.05,
-        "classify": 0.02,
+        "generate": 0.25,
+        "label": 0.2,
+        "predict": 0.25,
+        "frames": 0.15,
+        "interpolate": 0.07,
+        "classify": 0.06,
+        "inpaint": 0.02,
     },
 }
-"""Shares of the tasks when `coded-digits` is trained and the others are trained on."""
-BATCH = {"sprites": 64, "moving-digits": 64, "coded-digits": 8, "solids": 64, "hippocampus": 32}
+"""Shares of the tasks when `moving-digits` is trained and `sprites` is trained on."""
+BATCH = {"sprites": 64, "moving-digits": 8, "solids": 64, "hippocampus": 32}
 
 
 def command(name: str, notes: dict[str, Any]) -> str:
@@ -122,26 +116,35 @@ def train(name: str, data: Path, work: Path, minutes: float, device: str | None 
         if not source.is_file():
             work.mkdir(parents=True, exist_ok=True)
             np.savez_compressed(source, **solid_views(2500))
-    resume = (work / name / "training").is_dir()
     first = frame_model(name, source, work) if "frames" in told else None
-    model = suffuse.train(
-        source,
-        told["modality"],
-        minutes=minutes,
-        output=work / name,
-        resume=resume,
-        read=told["read"],
-        tell=print,
-        device=device,
-        start_from=first,
-        **RECIPE,
+    paths = path_model(name, source, work, first) if "paths" in told else None
+    model = learn(
+        source, told, work / name, minutes, device=device, start_from=first, tasks=TASKS.get(name) if first else None,
         **({"batch": BATCH[name]} if name in BATCH else {}),
-        **({"tasks": TASKS["moving-digits"]} if name == "coded-digits" else {}),
-    )
+    )  # fmt: skip
+    if paths is not None:
+        model.denoiser.network.follow.load_state_dict(suffuse.load(paths).denoiser.network.follow.state_dict())
     if first is not None:
         alone = f"{told['frames']['minutes']:g} CPU minutes on single frames"
-        model.notes["stages"] = [alone, f"{minutes:g} CPU minutes on one core on films"]
+        also = [f"{told['paths']:g} on paths"] if paths is not None else []
+        model.notes["stages"] = [alone, *also, f"{minutes:g} CPU minutes on one core on films"]
         model.save(work / name)
+
+
+def learn(source: Any, told: dict[str, Any], output: Path, minutes: float, **settings: Any) -> Any:
+    """`suffuse.train` on a model's data, going on where an interrupted run stopped."""
+    return suffuse.train(
+        source, told["modality"], minutes=minutes, output=output, resume=(output / "training").is_dir(), read=told["read"],
+        tell=print, **RECIPE, **settings,
+    )  # fmt: skip
+
+
+def path_model(name: str, source: Path, work: Path, first: Path | None) -> Path:
+    """The folder of a model that has learnt nothing but the paths of films, which costs little without their frames."""
+    folder, told = work / f"{name}-paths", MODELS[name]
+    if not (folder / "config.json").is_file():
+        learn(source, told, folder, told["paths"], start_from=first, batch=64, tasks={"path": 1.0})
+    return folder
 
 
 def frame_model(name: str, source: Path, work: Path) -> Path:
@@ -157,16 +160,8 @@ def frame_model(name: str, source: Path, work: Path) -> Path:
     labels = np.repeat([int(c.labels["digit"]) for c in films], 2)
     work.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(pictures, images=frames, labels=labels)
-    suffuse.train(
-        pictures,
-        "images",
-        minutes=told["minutes"],
-        output=folder,
-        resume=(folder / "training").is_dir(),
-        read={k: v for k, v in told.items() if k != "minutes"},
-        tell=print,
-        **RECIPE,
-    )
+    read = {k: v for k, v in told.items() if k != "minutes"}
+    learn(pictures, {"modality": "images", "read": read}, folder, told["minutes"])
     return folder
 
 

@@ -206,6 +206,7 @@ class Model:
             raise AskError(f"guidance must be a number of at least 0, not {weight!r}")
         if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**64:
             raise AskError(f"seed must be a whole number of at least 0, not {seed!r}")
+        task = self.modality.drawn_first(self, task, seed, wrap is None and adjust is None and state is None)
         task = task.to(self.device)
         denoiser: Any = in_precision(self.denoiser, precision or self.settings["precision"], task)
         if weight != 1.0:
@@ -436,7 +437,7 @@ class Model:
         """Fields that are given as a whole: what classifier-free guidance holds back."""
         levels = full_levels(self.joint, task.x, task.start.levels)
         held = {n for n, mask in task.start.held.items() if bool(mask.any())}
-        return [n for n in self.joint if bool((levels[n] == 0).all()) and n not in held]
+        return [n for n in self.joint if bool((levels[n] == 0).all()) and n not in held and n not in self.modality.unguided]
 
     def _clean_at(self, batch: Batch, levels: dict[str, float]) -> Fields:
         """The clean prediction with the named fields noised to a level and everything else as it is."""

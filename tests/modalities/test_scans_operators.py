@@ -25,6 +25,14 @@ def test_adjoint_and_inverse(factor):
     assert operator.keep[0].sum() == round(16 / factor)
 
 
+def test_every_picture_has_its_own_mask():
+    x, masks = torch.randn(2, 1, 12, 16), [lines((12, 16), 4, seed=k) for k in range(2)]
+    together = KSpace(torch.stack(masks)[:, None])
+    for name in ("adjoint", "inverse"):
+        each = torch.cat([getattr(KSpace(m), name)(KSpace(m).apply(x[k : k + 1])) for k, m in enumerate(masks)])
+        assert torch.allclose(getattr(together, name)(together.apply(x)), each, atol=1e-6)
+
+
 def test_reconstruction_keeps_what_was_measured(tmp_path):
     torch.manual_seed(0)
     images = np.random.default_rng(0).integers(0, 255, (6, 12, 12), np.uint8)

@@ -51,6 +51,8 @@ class Modality(ABC):
     """Whether samples read well as lines on a terminal (text, SMILES): `spell` writes them."""
     numbered: ClassVar[bool] = False
     """Whether `write` puts each sample into a numbered file of a folder, so that a long run can be written as it goes."""
+    unguided: ClassVar[tuple[str, ...]] = ()
+    """Fields that classifier-free guidance never holds back."""
     verbs: ClassVar[dict[str, Callable[..., Any]]] = {}
     """Sugar: name -> function(model, ...); reachable as model.NAME(...) and `suffuse NAME MODEL ...`."""
 
@@ -115,6 +117,11 @@ class Modality(ABC):
     def adjust(self, task: Task) -> Callable[..., Any] | None:
         """What is called as adjust(x, levels, step) after every step of a task and may return a changed x; by default nothing."""
         return None
+
+    def drawn_first(self, model: Any, task: Task, seed: int, free: bool) -> Task:
+        """The task when fields that are drawn before all others have been drawn; by default nothing is. free: nothing but what
+        the task gives restricts the answer."""
+        return task
 
     def batching(self, task: Task) -> Tensor | None:
         """In which order samples go into batches, (n,) positions, so that those of one size meet; None: as they come."""

@@ -18,10 +18,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from suffuse.networks.grid_layers import group_norm, pad_to_multiple, zero
+from suffuse.networks.grid_layers import Patchify, group_norm, pad_to_multiple, zero
 from suffuse.networks.layers import LevelEmbedding, Rotary, attend, rotate
 from suffuse.networks.motion import WIDTH, FrameCode, MotionFilter
 from suffuse.networks.spacetime import SpaceTime
+from suffuse.networks.tracks import TrackMix
 from suffuse.networks.unet import UNet
 
 
@@ -70,6 +71,8 @@ class InflatedUNet(nn.Module):
     whole: per resolution, how many blocks of attention over all cells of all frames follow the mixing on each way
     (default: none).
     code: whether each frame's code (`FrameCode`) steers the way up, and filters across frames (`MotionFilter`) add to the answer.
+    path: whether three more input channels (`tracks.where`) tell where in each frame the moving thing is; what all frames show of
+    it is then put there (`TrackMix`). It needs `code`.
     frame: attribute, the 2-D UNet, whose weights may be an image model's. features: width of the pooled features.
     """
 
@@ -89,6 +92,7 @@ class InflatedUNet(nn.Module):
         far: Sequence[bool] | None = None,
         whole: Sequence[int] | None = None,
         code: bool = False,
+        path: bool = False,
     ):
         super().__init__()
         self.frame = UNet(in_channels, out_channels, dims=2, widths=widths, blocks=blocks, attention=attention,
@@ -113,6 +117,10 @@ class InflatedUNet(nn.Module):
             patch = (patch, patch) if isinstance(patch, int) else tuple(patch)
             self.steer = zero(nn.Linear(WIDTH, condition))
             self.motion = MotionFilter(WIDTH, widths[0], patch)
+        self.tracks = None
+        if path:
+            self.where = zero(Patchify(2, 3, widths[0], patch))
+            self.tracks = TrackMix(out_channels, widths[0], WIDTH, patch)
 
     def last_up(self, stage: int) -> nn.Module:
         """The layer whose output is the features of a stage on the way up (0 the finest, -1 the coarsest)."""
@@ -126,7 +134,8 @@ class InflatedUNet(nn.Module):
         exists: Tensor | None = None,
         pooled: bool = False,
     ) -> Tensor | tuple[Tensor, Tensor]:
-        """x: (B, in_channels, T, H, W); condition: (B, condition); tokens: (B, L, tokens); exists: (B, L) bool.
+        """x: (B, in_channels, T, H, W), three channels more with `path`; condition: (B, condition); tokens: (B, L, tokens);
+        exists: (B, L) bool.
 
         Returns (B, out_channels, T, H, W), and with `pooled` also the mean over frames and cells, (B, features).
         """
@@ -139,7 +148,12 @@ class InflatedUNet(nn.Module):
         if tokens is not None:
             tokens = tokens.repeat_interleave(frames, dim=0)
             exists = None if exists is None else exists.repeat_interleave(frames, dim=0)
-        h = net.stem(pad_to_multiple(x.transpose(1, 2).flatten(0, 1), net.multiple))
+        each = x.transpose(1, 2).flatten(0, 1)
+        noisy, known = each[:, : self.out_channels], x[:, self.level_channel or 0].mean(dim=(2, 3)).flatten()
+        h = net.stem(pad_to_multiple(each[:, : self.in_channels], net.multiple))
+        if self.tracks is not None:
+            place = -each[:, self.in_channels : self.in_channels + 2].float().mean(dim=(2, 3))
+            h = h + self.where(pad_to_multiple(each[:, self.in_channels :], net.multiple))
         skips, maps, last = [], [], len(net.down) - 1
         for level, stage in enumerate(net.down):
             first = h
@@ -156,6 +170,9 @@ class InflatedUNet(nn.Module):
             condition = F.silu(plain + self.steer(code))
         for level in reversed(range(len(net.up))):
             h = net.merge[level](torch.cat([h, skips[level]], dim=1))
+            if not level and self.tracks is not None:
+                shown, painted = self.tracks(noisy, maps[0], code, known, place, frames)
+                h = h + shown
             h = self.mix_up[level](net._run(net.up[level], h, condition, tokens, exists), frames)
             for block in self.whole_up[level]:
                 h = block(h, frames)
@@ -166,6 +183,8 @@ class InflatedUNet(nn.Module):
         h = F.silu(net.norm(h))
         y = net.head(h)[..., :height, :width]
         if code is not None:
-            y = y + self.motion(x[:, : self.out_channels].transpose(1, 2).flatten(0, 1), h, code, frames)
+            y = y + self.motion(noisy, h, code, frames)
+        if self.tracks is not None:
+            y = y + painted
         y = y.unflatten(0, (batch, frames)).transpose(1, 2)
         return (y, middle) if pooled else y

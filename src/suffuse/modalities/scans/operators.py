@@ -9,7 +9,8 @@ from torch import Tensor
 class KSpace:
     """Part of the orthonormal 2-D Fourier transform of real images (B, 1, H, W), as (B, 2, H, W): real and imaginary part.
 
-    sampled: (H, W) bool, in the order of `torch.fft.fft2`. What was not sampled is zero.
+    sampled: (H, W) bool, or (B, 1, H, W) where every image has its own, in the order of `torch.fft.fft2`. What was not
+    sampled is zero.
     """
 
     def __init__(self, sampled: Tensor):
@@ -28,7 +29,7 @@ class KSpace:
     def inverse(self, y: Tensor) -> Tensor:
         """A pseudo-inverse: each coefficient and its mirror image tell of one another, as the image is real."""
         keep = self.keep.to(y.device)
-        mirrored = torch.roll(keep.flip(0, 1), (1, 1), (0, 1))
+        mirrored = torch.roll(keep.flip(-2, -1), (1, 1), (-2, -1))
         half = torch.where((keep > 0) & (mirrored == 0), 2.0, 1.0)
         return self.adjoint(y * half)
 

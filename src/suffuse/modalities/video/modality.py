@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from suffuse.diffusion.process import Gaussian, Joint
 from suffuse.diffusion.random import Random
 from suffuse.diffusion.state import Batch, Start, Task
 from suffuse.errors import AskError, DataError
@@ -19,6 +20,7 @@ from suffuse.files import check_memory
 from suffuse.modalities.contract import SAMPLING
 from suffuse.modalities.grids import GridNetwork, grid_start
 from suffuse.modalities.labelled import LabelledGrid, Rows, learn_scale
+from suffuse.modalities.video import paths
 from suffuse.modalities.video import verbs as sugar
 from suffuse.modalities.video.files import CONTAINERS, MOVING, Clip, as_clips, read_clip, write_clip
 from suffuse.modalities.video.reading import read_clips
@@ -39,6 +41,7 @@ class Video(LabelledGrid):
     numbered = True
     field = "clip"
     channel_axis = 2
+    unguided = ("path",)
     verbs = {
         "extend": sugar.extend,
         "interpolate": sugar.interpolate,
@@ -86,11 +89,13 @@ class Video(LabelledGrid):
         width: int = 64,
         patch: int | None = None,
         network: dict[str, Any] | None = None,
+        path: bool = False,
     ) -> tuple[Video, Rows]:
         """frames: length of the clips the model sees. size: height (and width, as H,W) they are shrunk to. every: take each
         k-th frame. limit: at most so many clips. attributes: names of the columns of labels. moving: make so many films of
         moving digits from a folder of MNIST's idx files instead of reading films. width,
-        patch: of the network's first resolution; network: all settings of the frame network instead."""
+        patch: of the network's first resolution; network: all settings of the frame network instead. path: learn where in each
+        frame the thing is that moves, as a field that is drawn first and can be given."""
         high, wide = _size(size)
         if frames < 2:
             raise DataError("a clip needs at least 2 frames; single frames are images.")
@@ -116,7 +121,9 @@ class Video(LabelledGrid):
         made.config |= {"mixing": made._mixing(), "warp": WARP}
         stored, labels = made._tensors(clips)
         made.config |= learn_scale(stored)
-        return made, Rows(made, stored, labels)
+        if path:
+            made.config["path"] = learn_scale(paths.centres(stored))
+        return made, paths.Films(made, stored, labels)
 
     @classmethod
     def adopt(cls, other: Any, source: Any, **options: Any) -> tuple[Video, Rows]:
@@ -147,7 +154,7 @@ class Video(LabelledGrid):
         if attributes is not None:
             clips = [_renamed(c, attributes) for c in clips]
         stored, labels = self._tensors(clips)
-        return Rows(self, stored, labels)
+        return paths.Films(self, stored, labels)
 
     def _tensors(self, clips: list[Clip]) -> tuple[Tensor, dict[str, Tensor]]:
         channels = self.config["channels"]
@@ -157,6 +164,13 @@ class Video(LabelledGrid):
             number = {c: k for k, c in enumerate(classes)}
             labels[name] = torch.tensor([number.get(str(c.labels.get(name)), -1) for c in clips])
         return torch.from_numpy(np.ascontiguousarray(stack)), labels
+
+    def joint(self) -> Joint:
+        joint = super().joint()
+        if self.config.get("path"):
+            joint.processes["path"] = Gaussian()
+            joint.weights["path"] = 0.2
+        return joint
 
     # -- the model's parts -------------------------------------------------------------------------------------------
     def _frame_network(self) -> dict[str, Any]:
@@ -181,25 +195,25 @@ class Video(LabelledGrid):
 
         channels = self.config["channels"]
         settings = {**self.config.get("mixing", {}), **self._frame_network()}
+        path = self.config.get("path")
+        if path:
+            settings |= {"path": True, "code": True}
         backbone = InflatedUNet(channels + 1, channels, condition=128, level_channel=channels, **settings)
-        return GridNetwork(
-            backbone,
-            {"clip": channels},
-            labels={n: len(c) for n, c in self.labels.items()},
-            condition=128,
-            channel_axis=2,
-        )
+        labels = {n: len(c) for n, c in self.labels.items()}
+        kind, more = (paths.PathGrid, {"path": path}) if path else (GridNetwork, {})
+        return kind(backbone, {"clip": channels}, labels=labels, condition=128, channel_axis=2, **more)
 
     @property
     def tasks(self) -> dict[str, float]:
         known = {"generate": 0.3, "predict": 0.3, "interpolate": 0.1, "frames": 0.15, "inpaint": 0.05}
         if self.labels:
             known |= {"label": 0.25, "classify": 0.05}
-        return known
+        return known | ({"path": 0.05} if self.config.get("path") else {})
 
     def start(self, task: str, batch: Batch, random: Random, step: int) -> Start:
         if task in ("generate", "label", "inpaint", "classify"):
-            return super().start(task, batch, random, step)
+            start = super().start(task, batch, random, step)
+            return self._told(start, task, batch, random, step)
         size, frames = batch.x["clip"].shape[:2]
         index = torch.arange(size) if batch.index is None else batch.index
         u = random.uniform((4,), index, step, "frames")
@@ -213,19 +227,61 @@ class Video(LabelledGrid):
             {n: torch.where(with_label, label.held[n], plain.held[n]) for n in self.labels},
         )
         place = torch.arange(frames).expand(size, frames)
+        alone = task == "path"
+        if alone:
+            task = ("predict", "frames", "generate")[int(step) % 3]
         if task == "predict":
             level = (place >= 1 + (u[:, :1] * (frames - 1)).long()).float()
         elif task == "interpolate":
             stride = 2 + (u[:, :1] * (frames - 1)).long()  # every stride-th frame is known, and the last
             level = ((place % stride != 0) & (place != frames - 1)).float()
+        elif task == "generate":
+            level = torch.ones(size, frames)
         else:  # a staircase of random steepness, or levels drawn frame by frame
             wide = 1 + u[:, :1] * frames
             stairs = ((place - u[:, 1:2] * (frames + wide) + wide) / wide).clamp(0, 1)
             each = random.uniform((frames,), index, step, "level of a frame")
             level = torch.where(u[:, 2:3] < 0.5, stairs, each)
             start.exact = torch.ones(size, dtype=torch.bool)
+        if alone:  # no frame is there
+            start.levels["path"] = level[:, :, None]
+            start.held |= {n: torch.ones((size, 1), dtype=torch.bool) for n in self.labels}
+            start.held["clip"] = torch.ones((1,) * 5, dtype=torch.bool)
+            return start
         start.levels["clip"] = level[:, :, None, None, None]
+        return self._told(start, task, batch, random, step)
+
+    def _told(self, start: Start, task: str, batch: Batch, random: Random, step: int) -> Start:
+        """The start with the path given, but held back from one clip in ten, and from every other that is known in part."""
+        if self.config.get("path"):
+            size = len(batch)
+            index = torch.arange(size) if batch.index is None else batch.index
+            held = random.uniform((), index, step, "path held") < (0.5 if task == "inpaint" else 0.1)
+            start.levels["path"], start.held["path"] = held.float()[:, None, None], held[:, None, None]
         return start
+
+    def follow(self, task: Task, path: Any = None) -> Task:
+        """Fills in the path of a task's frames: as far as they are known, or as `path` says (see `paths.given_path`)."""
+        scale = self.config.get("path")
+        if not scale:
+            return task
+        x, level = task.x["clip"], task.start.levels["clip"]
+        n, frames = x.shape[:2]
+        found = (level.flatten(2).amax(2).expand(n, frames)[..., None] >= 1).float()
+        values = paths.centres(self.unscale(x))
+        if path is not None:
+            told = paths.given_path(path, n, frames)
+            known = torch.isfinite(told)
+            values, found = torch.where(known, told, values), torch.where(known.all(2, keepdim=True), 0.0, found)
+        task.x["path"], task.start.levels["path"] = paths.scaled(values, scale), found
+        task.given["path"] = found == 0
+        return task
+
+    def drawn_first(self, model: Any, task: Task, seed: int, free: bool) -> Task:
+        return paths.drawn_first(model, task, seed, free) if self.config.get("path") else task
+
+    def extra_fields(self) -> tuple[str, ...]:
+        return ("path",) if self.config.get("path") else ()
 
     def defaults(self) -> dict[str, Any]:
         return {"batch": 8, "learning_rate": 3e-3, "optimiser": "muon", "sampling": dict(SAMPLING)}
@@ -245,6 +301,7 @@ class Video(LabelledGrid):
         first frame), a list of n clips, or a dict of clip and attributes. A clip shorter than the model's is continued.
         frames: how long the answer is. at: at which frames the given ones stand (default: from the first)."""
         thing, labels = self.split_given(given)
+        path = labels.pop("path", None)
         length = self.config["frames"] if frames is None else int(frames)
         if not 2 <= length <= 4096:
             raise AskError(f"frames must lie between 2 and 4096, not {frames!r}.")
@@ -252,7 +309,7 @@ class Video(LabelledGrid):
         if thing is None:
             task = self.pose(n, index, None, None, labels, ask, (length, channels, high, wide))
             task.fps = self.config["fps"]
-            return task
+            return self.follow(task, path)
         many = thing if isinstance(thing, (list, tuple)) and thing and _is_clip(thing[0]) else [thing]
         parts, rate = [], self.config["fps"]
         for one in many:
@@ -274,7 +331,7 @@ class Video(LabelledGrid):
             known = known[..., :1, :1]
         task = self.pose(n, index, self.scale(torch.nan_to_num(stored)), known, labels, ask)
         task.fps = rate
-        return task
+        return self.follow(task, path)
 
     def decode(self, fields: dict[str, Tensor], task: Task) -> list[Clip]:
         """`Clip` objects with their attributes by name."""

@@ -73,7 +73,7 @@ def evaluate(model: Any, data: Any, samples: int = 48, seed: int = 0, steps: int
     task = model.modality.request(count, None, index=torch.arange(count))
     level = (torch.arange(real.shape[1]) >= keep).float().reshape(1, -1, 1, 1, 1).expand(count, -1, 1, 1, 1)
     task.x["clip"], task.start.levels["clip"], task.given["clip"] = real[:count], level, level == 0
-    guess = model.run(task, steps=steps, seed=seed)["clip"]
+    guess = model.run(model.modality.follow(task), steps=steps, seed=seed)["clip"]
     out["prediction_error"] = float(((guess - real[:count])[:, keep:] ** 2).mean())
     out["prediction_error_still"] = float(((real[:count, keep - 1 : keep] - real[:count, keep:]) ** 2).mean())
     return out

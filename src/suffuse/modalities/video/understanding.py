@@ -11,8 +11,9 @@ from torch import Tensor
 from suffuse.errors import AskError
 
 
-def _task(model: Any, films: Any, level: Tensor | float) -> Any:
-    """A task that noises each frame of films to a level (broadcast to (n, T, 1, 1, 1)), attributes held back."""
+def _task(model: Any, films: Any, level: Tensor | float, noisy: bool = False) -> Any:
+    """A task that noises each frame of films to a level (broadcast to (n, T, 1, 1, 1)), attributes held back. noisy: the films
+    carry noise, so that their paths cannot be read off."""
     x = (
         films
         if isinstance(films, Tensor)
@@ -23,7 +24,7 @@ def _task(model: Any, films: Any, level: Tensor | float) -> Any:
     task.x["clip"] = x
     task.start.levels["clip"] = torch.as_tensor(level).float().expand(n, frames, 1, 1, 1)
     task.given["clip"] = task.start.levels["clip"] == 0
-    return task
+    return task if noisy else model.modality.follow(task)
 
 
 def known_level(model: Any, noise: float) -> float:
@@ -62,7 +63,7 @@ def _seen_by(model: Any, layer: Any, films: Any, level: float, noise: float, see
     """(n, T, ...) what a layer answers for each frame of films at a level."""
     if not 0 < level < 1:
         raise AskError(f"level must lie between 0 and 1, not {level!r}.")
-    task, found = _task(model, films, level), []
+    task, found = _task(model, films, level, noisy=noise > 0), []
     hook = layer.register_forward_hook(lambda m, i, out: found.append(out.cpu()))
     frames = task.x["clip"].shape[1]
     try:

@@ -60,7 +60,7 @@ def extend(
         task.x["clip"] = torch.cat([x[:, -keep:], torch.zeros_like(x[:, : window - keep])], dim=1)
         level = (torch.arange(window) >= keep).float().reshape(1, -1, 1, 1, 1).expand(n, -1, 1, 1, 1)
         task.start.levels["clip"], task.given["clip"] = level, level == 0
-        made = model.run(task, seed=seed + number, **path(), **settings)["clip"]
+        made = model.run(modality.follow(task), seed=seed + number, **path(), **settings)["clip"]
         x, number = torch.cat([x, made[:, keep:]], dim=1), number + 1
     return modality.decode({**{k: v for k, v in first.x.items()}, "clip": x[:, :frames]}, first)
 
