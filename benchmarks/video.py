@@ -73,8 +73,8 @@ def residuals(films: np.ndarray) -> np.ndarray:
     return np.array([path_residual(c, 16) if np.isfinite(c).all() else 16.0 for c in found])
 
 
-def motion(data: Path, count: int, steps: int, name: str, stairs: float) -> None:
-    """Line 2, our side: do generated digits move by the rule? name: a model or a folder; stairs: frames on the way at a time."""
+def motion(data: Path, count: int, steps: int, name: str, peer: Path | None) -> None:
+    """Line 2: do generated digits move by the rule? name: a model or a folder; peer: what `video_peers.py` wrote."""
     import suffuse
 
     model, net = suffuse.load(name), judge(data)
@@ -90,10 +90,6 @@ def motion(data: Path, count: int, steps: int, name: str, stairs: float) -> None
     begun = time.perf_counter()
     made = np.stack([c.frames[..., 0] for c in model.sample(count, steps=steps, seed=0, batch=32)])
     add(f"suffuse, {steps} calls", made, time.perf_counter() - begun)
-    begun = time.perf_counter()
-    one = model.extend(None, frames=16, n=count, seed=0, batch=32, steps=4 * steps, overlap=stairs)
-    told = f"suffuse, {4 * steps} calls, frames down a staircase, {stairs:g} at a time"
-    add(told, np.stack([c.frames[..., 0] for c in one]), time.perf_counter() - begun)
     begun = time.perf_counter()
     labels = [k % 10 for k in range(count)]
     led = np.stack(
@@ -113,12 +109,21 @@ def motion(data: Path, count: int, steps: int, name: str, stairs: float) -> None
     next_ = model.sample(len(clips), [type(c)(c.frames[:6], c.fps) for c in clips], steps=steps, seed=0, batch=32)
     ahead = np.stack([c.frames[..., 0] for c in next_])
     add("suffuse, 10 frames predicted from 6", ahead, time.perf_counter() - begun)
+    told = "video-diffusion-pytorch was not run."
+    if peer is not None:
+        with np.load(peer) as file:
+            spent, calls = float(file["each"]) * len(file["video"]), int(file["calls"])
+            add(f"video-diffusion-pytorch, {calls} calls", file["video"][..., 0], spent)
+            told = (
+                f"video-diffusion-pytorch: {int(file['parameters']):,} parameters, {int(file['steps'])} steps in "
+                f"{float(file['seconds']) / 60:.0f} CPU minutes, {len(file['video'])} films."
+            )
     add("real films of test digits", real, "")
     mixed = np.stack([real[np.random.default_rng(k).permutation(len(real))[:16], k % 16] for k in range(count)])
     add("frames drawn one by one from real films (no motion)", mixed, "")
     table(
         "video_motion",
-        "Video 2 (our side): moving digits, 16 frames of 32 pixels",
+        "Video 2: moving digits, 16 frames of 32 pixels",
         [
             "films",
             "mean distance from the rule, px",
@@ -131,7 +136,7 @@ def motion(data: Path, count: int, steps: int, name: str, stairs: float) -> None
         f"{count} films each ({len(clips)} predicted). The model ({Path(name).name}): {training_time(model.notes)}. "
         f"By label, the judge names {100 * right:.1f} % of frames as asked; it is "
         "a small CNN trained "
-        "by the script. The floor of real films comes from whole-pixel positions. video-diffusion-pytorch was not run.",
+        f"by the script. The floor of real films comes from whole-pixel positions. {told}",
     )
 
 
@@ -163,21 +168,21 @@ def rollout(data: Path, count: int, steps: int, name: str, validate: bool = Fals
 
     noisy = {"solver": "ddim", "stochasticity": 1.0}
     for title, settings in (
-        ("windows, 8 frames kept", {"keep": 8, "steps": steps}),
-        ("staircase of 8 frames, 8 kept", {"keep": 8, "steps": 2 * steps, "overlap": 8.0}),
-        ("staircase of 2 frames with fresh noise, 8 kept", {"keep": 8, "steps": 3 * steps, "overlap": 2.0, **noisy}),
+        ("windows, the last 8 frames kept", {"keep": 8, "anchors": 0}),
+        ("windows, the first 6 and the last 2 kept", {"keep": 8, "anchors": 6}),
+        ("the same with fresh noise", {"keep": 8, "anchors": 6, **noisy}),
     ):
         begun = time.perf_counter()
         made = []
         for first in range(0, count, 32):
             part = [Clip(f[:16, ..., None], 8.0) for f in real[first : first + 32]]
-            made += model.extend(part, frames=64, n=len(part), seed=first, **settings)
+            made += model.extend(part, frames=64, n=len(part), seed=first, steps=steps, **settings)
         add(f"suffuse, {title}", np.stack([c.frames[..., 0] for c in made]), time.perf_counter() - begun)
     add("real films", real, "")
     if validate:
         return
     table(
-        "video_rollout" if name == "moving-digits" else "video_rollout_codes",
+        "video_rollout",
         "Video 4: rolling out from 16 to 64 frames",
         [
             "",
@@ -187,8 +192,8 @@ def rollout(data: Path, count: int, steps: int, name: str, validate: bool = Fals
             "seconds",
         ],
         rows,
-        f"{count} test films; {steps} network calls a window, {2 * steps} and {3 * steps} on the staircases. The model "
-        f"({Path(name).name}): {training_time(model.notes)}. One training seed.",
+        f"{count} test films; {steps} network calls a window. The path of each window is drawn first, from the last 8 frames. The "
+        f"model ({Path(name).name}): {training_time(model.notes)}. One training seed.",
     )
 
 
@@ -200,11 +205,11 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--model", default="moving-digits", help="a model that ships, or a folder")
     parser.add_argument("--validate", action="store_true", help="rollout: films of training digits, no table")
-    parser.add_argument("--stairs", type=float, default=4.0, help="motion: frames on the way at a time")
+    parser.add_argument("--peer", type=Path, help="motion: films by video_peers.py")
     a = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
     if a.line == "motion":
-        motion(a.data, a.count, a.steps, a.model, a.stairs)
+        motion(a.data, a.count, a.steps, a.model, a.peer)
     else:
         rollout(a.data, a.count, a.steps, a.model, a.validate)
 

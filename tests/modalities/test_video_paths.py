@@ -106,6 +106,20 @@ def test_edits_keep_the_path_and_holes_hold_it_back(model):
     assert len(seen) == 2 and (seen[-1][1]["path"] == 1).all() and not seen[-1][0]["path"].any()
 
 
+def test_long_clips_keep_sight_of_their_beginning(model):
+    clip = films(1)[0]
+    with seen_by(model) as seen:
+        made = model.extend(clip, frames=10, keep=4, anchors=3, steps=2)[0]
+    first = model.modality.request(1, clip, index=torch.arange(1)).x
+    asked = [x for x, _ in seen if x["clip"].any()]
+    for x in asked:
+        assert torch.equal(x["clip"][:, :3], first["clip"][:, :3])
+        assert torch.allclose(x["path"][:, :3], first["path"][:, :3], atol=1e-5)
+    assert torch.equal(asked[0]["clip"][:, 3], first["clip"][:, 5]) and np.array_equal(made.frames[:6], clip.frames)
+    with pytest.raises(AskError, match="anchors"):
+        model.extend(clip, frames=10, keep=4, anchors=4)
+
+
 @pytest.mark.parametrize("path", [[[0.5, 0.5]] * 5, [[0.5, 1.5]] * 6, [[0.5]] * 6, "left", [[0.5, 0.5], [0.5]]])
 def test_paths_that_are_none(model, path):
     with pytest.raises(AskError, match="path"):
@@ -116,3 +130,5 @@ def test_models_without_a_path_refuse_one():
     modality, _ = Video.read(films(), frames=6, size=16, width=16)
     with pytest.raises(AskError, match="no field 'path'"):
         Model.new(modality).sample(1, {"path": [[0.5, 0.5]] * 6}, steps=1)
+    with pytest.raises(AskError, match="anchors"):
+        Model.new(modality).extend(films(1)[0], frames=10, anchors=1)

@@ -113,3 +113,12 @@ def drawn_first(model: Any, task: Any, seed: int, free: bool) -> Any:
     return replace(
         task, x={**task.x, "path": path}, start=known, given={**task.given, "path": torch.ones(len(task), 1, 1).bool()}
     )
+
+
+def anchored(model: Any, task: Any, first: Tensor, seed: int) -> Any:
+    """A task that goes on from known frames, its path drawn, the earliest of these frames replaced by the `first` of the clip and
+    where the thing is in them: looks come from there, places from the path."""
+    task, count = drawn_first(model, task, seed, True), first.shape[1]
+    places = scaled(centres(model.modality.unscale(first)), model.modality.config["path"])
+    clip, path = (torch.cat([a, task.x[n][:, count:]], dim=1) for n, a in (("clip", first), ("path", places)))
+    return replace(task, x={**task.x, "clip": clip, "path": path})

@@ -9,6 +9,7 @@ import torch
 
 from suffuse.errors import AskError
 from suffuse.modalities.video.files import Clip
+from suffuse.modalities.video.paths import anchored
 
 
 def extend(
@@ -19,6 +20,7 @@ def extend(
     n: int = 1,
     keep: int | None = None,
     overlap: float | None = None,
+    anchors: int | None = None,
     given: dict[str, Any] | None = None,
     steps: int | None = None,
     seed: int = 0,
@@ -27,7 +29,9 @@ def extend(
     """Clips of any length, from a beginning or from nothing, window after window.
 
     keep: how many of the last frames the next window sees (default: half a window). overlap: bring frames down in a
-    staircase with so many on the way at a time, instead of all together. given: attributes that hold throughout.
+    staircase with so many on the way at a time, instead of all together. anchors: of models with a path, so many of the kept
+    frames are the first of the clip instead of the last, so that things look to the end as they did in the beginning (default:
+    three quarters of them). given: attributes that hold throughout.
 
     suffuse extend moving-digits start.gif --frames 64 -o long.gif
     """
@@ -40,6 +44,10 @@ def extend(
         raise AskError(f"keep must lie between 1 and {window - 1}, not {keep!r}.")
     if frames < 2:
         raise AskError(f"frames must be at least 2, not {frames!r}.")
+    followed = bool(modality.config.get("path"))
+    anchors = (3 * keep // 4 if followed else 0) if anchors is None else int(anchors)
+    if not 0 <= anchors < keep or (anchors and not followed):
+        raise AskError(f"anchors must lie between 0 and {keep - 1 if followed else 0} for this model, not {anchors}.")
 
     def path() -> dict[str, Any]:
         if overlap is None:
@@ -60,7 +68,10 @@ def extend(
         task.x["clip"] = torch.cat([x[:, -keep:], torch.zeros_like(x[:, : window - keep])], dim=1)
         level = (torch.arange(window) >= keep).float().reshape(1, -1, 1, 1, 1).expand(n, -1, 1, 1, 1)
         task.start.levels["clip"], task.given["clip"] = level, level == 0
-        made = model.run(modality.follow(task), seed=seed + number, **path(), **settings)["clip"]
+        task = modality.follow(task)
+        if anchors:
+            task = anchored(model, task, x[:, :anchors], seed + number)
+        made = model.run(task, seed=seed + number, **path(), **settings)["clip"]
         x, number = torch.cat([x, made[:, keep:]], dim=1), number + 1
     return modality.decode({**{k: v for k, v in first.x.items()}, "clip": x[:, :frames]}, first)
 
