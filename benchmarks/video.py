@@ -134,8 +134,7 @@ def motion(data: Path, count: int, steps: int, name: str, peer: Path | None) -> 
         ],
         rows,
         f"{count} films each ({len(clips)} predicted). The model ({Path(name).name}): {training_time(model.notes)}. "
-        f"By label, the judge names {100 * right:.1f} % of frames as asked; it is "
-        "a small CNN trained "
+        f"By label, the judge names {100 * right:.1f} % of frames as asked; it is a small CNN trained "
         f"by the script. The floor of real films comes from whole-pixel positions. {told}",
     )
 
@@ -192,8 +191,8 @@ def rollout(data: Path, count: int, steps: int, name: str, validate: bool = Fals
             "seconds",
         ],
         rows,
-        f"{count} test films; {steps} network calls a window. The path of each window is drawn first, from the last 8 frames. The "
-        f"model ({Path(name).name}): {training_time(model.notes)}. One training seed.",
+        f"{count} test films; {steps} network calls a window, whose path is drawn first, from the last 8 frames. The model "
+        f"({Path(name).name}): {training_time(model.notes)}. One training seed.",
     )
 
 
