@@ -85,9 +85,13 @@ def test_the_path_is_drawn_first_and_kept_of_given_frames(model):
     assert not torch.equal(x["path"][0, 3:], x["path"][1, 3:])
 
 
-def test_a_path_by_hand_reaches_the_network(model):
+@pytest.mark.parametrize("kind", ["list", "csv"])
+def test_a_path_by_hand_reaches_the_network(model, tmp_path, kind):
+    path = [[0.25, 0.75]] * 6
+    if kind == "csv":
+        np.savetxt(tmp_path / "path.csv", path, delimiter=",")
     with seen_by(model) as seen:
-        model.sample(1, {"path": [[0.25, 0.75]] * 6, "digit": "1"}, steps=2)
+        model.sample(1, {"path": path if kind == "list" else tmp_path / "path.csv", "digit": "1"}, steps=2)
     scale, path = model.modality.config["path"], seen[-1][0]["path"][0]
     assert torch.allclose(path * scale["std"] + scale["mean"], torch.tensor([-0.5, 0.5]).expand(6, 2), atol=1e-5)
     assert len(seen) == 2  # nothing was left to draw first

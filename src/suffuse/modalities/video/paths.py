@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -77,11 +78,14 @@ def scaled(path: Tensor, scale: dict[str, float]) -> Tensor:
 
 def given_path(value: Any, n: int, frames: int) -> Tensor:
     """(n, T, 2) from -1 to 1 of a path (T, 2), or one a sample, of columns and rows as shares of width and height; NaN where it
-    is asked. Raises AskError."""
+    is asked. value: numbers, or a CSV file of two columns. Raises AskError."""
     try:
-        path = torch.as_tensor(np.asarray(value, np.float32))
-    except (ValueError, TypeError) as error:
-        raise AskError("a path is a list of [column, row] for each frame, as shares of width and height.") from error
+        numbers = np.genfromtxt(value, delimiter=",") if isinstance(value, (str, Path)) else value
+        path = torch.as_tensor(np.asarray(numbers, np.float32))
+    except (ValueError, TypeError, OSError) as error:
+        raise AskError(
+            "a path is [column, row] for each frame, as shares of width and height, or a CSV file of two columns."
+        ) from error
     path = path[None] if path.ndim == 2 else path
     if path.ndim != 3 or path.shape[1:] != (frames, 2) or len(path) not in (1, n):
         raise AskError(
