@@ -16,6 +16,7 @@ TRIALS = (
     {"steps": 10, "stochasticity": 1.0, "grid": "rho3", "solver": "dpmpp2m"},
     {"steps": 20, "stochasticity": 1.0, "grid": "rho3", "solver": "dpmpp2m"},
 )
+CONTRASTS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3)
 SMOOTH = (0.0, 0.7, 1.0, 1.5, 2.0)
 
 
@@ -46,7 +47,7 @@ def chosen(
 
     draw(part, n, **settings) gives samples. Of the settings whose mean has at least the PSNR of the regression `plain` and whose
     single sample has a nearer gradient spectrum, the one of the highest correlation of spread and error is taken; where there is
-    none, the one of the highest PSNR.
+    none, the one of the highest PSNR. Then how far the contrast of the inputs varies from sample to sample, likewise.
     """
     score, gap = errors(plain, real, inside)[0], distance(plain, real)
     told, found = [f"U-Net {score:.2f} dB, gap {gap:.2f}"], []
@@ -65,10 +66,22 @@ def chosen(
         )
         print("  ", told[-1], flush=True)
     good = [f for f in found if f[0][0] >= score and f[0][1] < gap]
-    _, setting, width = max(good, key=lambda f: f[0][2]) if good else max(found, key=lambda f: f[0][0])
+    best, setting, width = max(good, key=lambda f: f[0][2]) if good else max(found, key=lambda f: f[0][0])
+    told.append("chosen: {steps} calls, stochasticity {stochasticity:g}, {grid}, {solver}".format(**setting))
+    more = [(best, setting, width)]
+    for contrast in CONTRASTS[1:]:
+        one = {**setting, "contrast": contrast}
+        made = draw("val", 16, **one)
+        width = max(SMOOTH, key=lambda w: smoothed_correlation(made, real, inside, w))
+        figures = (errors(made.mean(0), real, inside)[0], distance(made[0], real))
+        more.append(((*figures, smoothed_correlation(made, real, inside, width)), one, width))
+        told.append(f"contrast varied by {contrast:g}: {more[-1][0][0]:.2f} dB, correlation {more[-1][0][2]:.3f}")
+        print("  ", told[-1], flush=True)
+    if good:
+        best, setting, width = max((f for f in more if f[0][0] >= score), key=lambda f: f[0][2])
+    told.append(f"chosen: {setting.get('contrast', 0):g}")
     made = draw("val", draws, **setting)
     factors = [float(f) for f in np.linspace(0.6, 3, 25)]
     held = [spread_figures(spread(made, f), real, inside)[1] for f in factors]
     factor = factors[int(np.argmin(np.abs(np.array(held) - 0.9)))]
-    told.append("chosen: {steps} calls, stochasticity {stochasticity:g}, {grid}, {solver}".format(**setting))
     return setting, width, factor, "; ".join(told) + "."

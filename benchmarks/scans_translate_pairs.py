@@ -77,15 +77,19 @@ def model_of(x: Tensor, names: list[str], minutes: float, seed: int, device: str
     return model, Trainer(modality, data, model.denoiser, recipe).run().steps
 
 
-def drawn(model: Any, slices: Tensor, n: int, seed: int, **settings: Any) -> np.ndarray:
+def drawn(model: Any, slices: Tensor, n: int, seed: int, contrast: float = 0.0, **settings: Any) -> np.ndarray:
     """(n, N, X, Y) draws of the first channel of whole slices (N, C, X, Y) from the others, by overlapping windows; half of the
-    draws see the mirror image."""
+    draws see the mirror image. contrast: each draw sees its inputs to a power of its own, of this deviation of the logarithm
+    (augmentation at test time as uncertainty: Wang et al. 2019)."""
     from suffuse.diffusion.state import Start, Task
 
     modality, out = model.modality, []
+    power = torch.exp(contrast * torch.randn(n, generator=torch.Generator().manual_seed(seed + 5)))
     for rows in torch.arange(n * len(slices)).split(8 * len(slices)):
         turned = ((rows // len(slices)) % 2 == 1)[:, None, None, None]
-        x = modality.scale(slices.repeat(len(rows) // len(slices), 1, 1, 1))
+        x = slices.repeat(len(rows) // len(slices), 1, 1, 1).clone()
+        x[:, 1:] = x[:, 1:].clamp(min=0) ** power[rows // len(slices)][:, None, None, None]
+        x = modality.scale(x)
         x = torch.where(turned, x.flip(2), x)
         asked = (torch.arange(x.shape[1]) == 0).float().reshape(1, -1, 1, 1).expand(len(x), -1, 1, 1)
         task = Task({"image": x}, Start({"image": asked}), {"image": asked == 0}, index=rows)
