@@ -94,6 +94,18 @@ TASKS = {
     },
 }
 """Shares of the tasks when `moving-digits` is trained and `sprites` is trained on."""
+LATER = {
+    "moving-digits": {
+        "generate": 0.08,
+        "label": 0.42,
+        "predict": 0.15,
+        "frames": 0.1,
+        "interpolate": 0.03,
+        "classify": 0.2,
+        "inpaint": 0.02,
+    },
+}
+"""Shares when a shipped model is trained on."""
 BATCH = {"sprites": 64, "moving-digits": 8, "solids": 64, "hippocampus": 32}
 
 
@@ -173,15 +185,21 @@ def tune(name: str, data: Path, work: Path, minutes: float) -> None:
     from suffuse.training.trainer import Trainer
 
     before, told = suffuse.load(name), MODELS[name]
-    made, rows = Video.read(data / told["source"], **told["read"])
-    made.config |= {k: before.modality.config[k] for k in ("mean", "std")}
+    read = told["read"] | {k: v for k, v in before.modality.config.items() if k == "network"}
+    made, rows = Video.read(data / told["source"], **read)
+    made.config |= {k: v for k, v in before.modality.config.items() if k in ("mean", "std", "path")}
     torch.manual_seed(0)
     model = Model.new(made)
-    model.denoiser.load_state_dict(before.denoiser.state_dict(), strict=False)
-    settings = {**RECIPE, "optimiser": "muon", "learning_rate": 2e-3, "batch": 16, "decay": 0.8, "seed": 1}
-    recipe = Recipe.make(**settings, minutes=minutes, tasks=TASKS[name])
+    was = before.denoiser.state_dict()
+    if made.config["normed"] and not before.modality.config.get("normed"):
+        was = {k: v for k, v in was.items() if ".answer." not in k}
+    model.denoiser.load_state_dict(was, strict=False)
+    settings = {**RECIPE, "optimiser": "muon", "learning_rate": 2e-3, "decay": 0.8, "seed": 1}
+    recipe = Recipe.make(**settings, batch=min(16, BATCH[name]), minutes=minutes, tasks=LATER.get(name) or TASKS[name])
     done = Trainer(made, rows, model.denoiser, recipe, work / name / "training", tell=print).run()
     model.denoiser.eval()
+    if made.config.get("path"):  # nothing was asked of it meanwhile
+        model.denoiser.network.follow.load_state_dict(before.denoiser.network.follow.state_dict())
     model.notes = {k: v for k, v in before.notes.items() if k not in ("quality", "tuned")}
     model.notes["tuned"] = {"recipe": recipe.to_json(), "steps": done.steps, "seconds": round(done.seconds, 1)}
     model.notes["stages"] = [training_time(before.notes), f"{minutes:g} CPU minutes on one core with today's network"]

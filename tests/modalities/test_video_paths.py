@@ -136,3 +136,17 @@ def test_models_without_a_path_refuse_one():
         Model.new(modality).sample(1, {"path": [[0.5, 0.5]] * 6}, steps=1)
     with pytest.raises(AskError, match="anchors"):
         Model.new(modality).extend(films(1)[0], frames=10, anchors=1)
+
+
+def test_answers_do_not_depend_on_how_large_pooled_features_have_grown(model):
+    network, batch = model.denoiser.network, model.data.batch(torch.arange(4))
+    levels = {"clip": torch.zeros(4, 1, 1, 1, 1), "path": torch.zeros(4, 1, 1), "digit": torch.ones(4, 1)}
+    grown = []
+    hook = network.backbone.register_forward_hook(lambda m, i, o: (o[0], o[1] * (grown[0] if grown else 1)))
+    try:
+        small = network(batch.x, levels, {})["digit"]
+        grown.append(300.0)
+        large = network(batch.x, levels, {})["digit"]
+    finally:
+        hook.remove()
+    assert small.std(0).max() > 0 and torch.allclose(small, large, atol=1e-3)

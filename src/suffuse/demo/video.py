@@ -12,7 +12,8 @@ from suffuse.demo.report import Report
 INTRO = (
     "<code>moving-digits</code> (made from MNIST by the standard bouncing rule, CC BY-SA 3.0) and <code>sprites</code> "
     "(Liberated Pixel Cup art, CC BY-SA 3.0, 32 pixels). Each frame has a noise level of its own, so one model generates, "
-    "predicts, interpolates and animates; where a digit goes is a field as well, drawn first or given. Frames that were given are framed in orange."
+    "predicts, interpolates and animates; where a digit goes is a field as well, drawn first or given. Frames that were "
+    "given are framed in orange."
 )
 
 

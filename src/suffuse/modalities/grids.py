@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from suffuse.diffusion.random import Random
@@ -48,7 +49,8 @@ class GridNetwork(nn.Module):
     captions: (K tokens, length L) of each (B, L) categorical field: pooled into the condition, attended to by the
       backbone when that takes tokens of width `text`, answered as logits (B, L, K).
     context: channels of grid-shaped context tensors by key, given to the backbone as they are.
-    condition: width of the conditioning vector; must be the backbone's.
+    condition: width of the conditioning vector; must be the backbone's. normed: whether pooled features are normalised before
+      labels and numbers are answered from them (they grow in long training, until the answers see nothing else).
     """
 
     def __init__(
@@ -63,8 +65,10 @@ class GridNetwork(nn.Module):
         condition: int = 128,
         text: int = 64,
         channel_axis: int = 1,
+        normed: bool = False,
     ):
         super().__init__()
+        self.normed = normed
         self.grids, self.labels, self.numbers = dict(grids), dict(labels or {}), dict(numbers or {})
         self.captions, self.context, self.channel_axis = dict(captions or {}), dict(context or {}), channel_axis
         self.backbone = backbone
@@ -95,6 +99,8 @@ class GridNetwork(nn.Module):
             return self._split(self.backbone(grid, condition, tokens=seen))
         raw, pooled = self.backbone(grid, condition, tokens=seen, pooled=True)
         out = self._split(raw)
+        if self.normed:
+            pooled = F.layer_norm(pooled, pooled.shape[-1:])
         for name in self.labels:
             out[name] = self.answer[name](pooled)[:, None, :]
         for name in self.numbers:

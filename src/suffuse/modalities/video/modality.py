@@ -118,7 +118,7 @@ class Video(LabelledGrid):
         )
         if network:
             made.config["network"] = dict(network)
-        made.config |= {"mixing": made._mixing(), "warp": WARP}
+        made.config |= {"mixing": made._mixing(), "warp": WARP, "normed": True}
         stored, labels = made._tensors(clips)
         made.config |= learn_scale(stored)
         if path:
@@ -201,6 +201,7 @@ class Video(LabelledGrid):
         backbone = InflatedUNet(channels + 1, channels, condition=128, level_channel=channels, **settings)
         labels = {n: len(c) for n, c in self.labels.items()}
         kind, more = (paths.PathGrid, {"path": path}) if path else (GridNetwork, {})
+        more["normed"] = self.config.get("normed", False)
         return kind(backbone, {"clip": channels}, labels=labels, condition=128, channel_axis=2, **more)
 
     @property
