@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from tables import table, training_time
+from tables import table
 from torch import Tensor, nn
 
 LABELLED, OCTANTS, MIDDLE = 100, 8, slice(6, 10)
@@ -116,15 +115,12 @@ def views_of_features(model: Any, x: Tensor) -> dict[str, Tensor]:
     return out
 
 
-Looks = list[tuple[str, Callable[[Tensor], dict[str, Tensor]]]]
-
-
-def probes(model: Any, data: Path, count: int, looks: Looks | None = None) -> tuple[list[list[Any]], list[str]]:
-    """looks: name and views of each row (default: features, those of a random network, pixels)."""
+def probes(model: Any, data: Path, count: int) -> tuple[list[list[Any]], list[str]]:
+    """Rows of features, those of a random network and pixels, and which view of each was chosen."""
     few, choose = films(data, LABELLED, 101, True), films(data, 100, 102, True)
     test = films(data, count, 103, False)
     rows, notes, random = [], [], unlearnt(model)
-    for name, look in looks or [
+    for name, look in [
         ("features of the network", lambda x: views_of_features(model, x)),
         ("features of a random network", lambda x: views_of_features(random, x)),
         ("raw pixels", views_of_pixels),
@@ -145,26 +141,6 @@ def probes(model: Any, data: Path, count: int, looks: Looks | None = None) -> tu
         rows.append([f"probe on {name}", *scores])
         print(rows[-1], flush=True)
     return rows, notes
-
-
-def codes(model: Any, data: Path, count: int) -> None:
-    """The probes on codes of frames alone, of a network that has them."""
-    random = unlearnt(model)
-    looks: Looks = [
-        ("codes of frames", lambda x: views_of_codes(model, x)),
-        ("codes of a random network", lambda x: views_of_codes(random, x)),
-        ("raw pixels", views_of_pixels),
-    ]
-    rows, notes = probes(model, data, count, looks)
-    table(
-        "video_codes",
-        "Video 6: probes on codes of frames",
-        ["", "digit, % right", f"direction ({OCTANTS} octants), % right"],
-        rows,
-        f"The model: {training_time(model.notes)}; it does not ship. Ridge regression on {LABELLED} labelled films of training "
-        f"digits, {count} films of test digits; the view of each was chosen on 100 films of other training digits:\n"
-        + "\n".join(f"- {n}" for n in notes),
-    )
 
 
 def classification(model: Any, data: Path, count: int) -> float:
@@ -328,13 +304,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--work", type=Path, default=Path("runs"), help="where finished parts are kept")
     parser.add_argument("--count", type=int, default=160, help="test films of the probes")
-    parser.add_argument("--codes", help="a folder: measure the codes of frames of this model alone")
     parser.add_argument("--films", type=int, default=32, help="test films of tracking and of odd frames")
     a = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
-    if a.codes:
-        codes(suffuse.load(a.codes), a.data, a.count)
-        return
     model, path = suffuse.load("moving-digits"), a.work / "video_understanding.json"
     a.work.mkdir(parents=True, exist_ok=True)
     done: dict[str, Any] = read_json(path) if path.is_file() else {}
@@ -358,7 +330,7 @@ def main() -> None:
         f"Probes: ridge regression on {LABELLED} labelled films of training digits, {a.count} films of test digits; the view "
         "of each was chosen on 100 films of other training digits:\n"
         + "\n".join(f"- {n}" for n in notes)
-        + "\n\nThe model was trained with the labels of its 6,000 films, the random network and pixels have seen none. "
+        + "\n\nThe model was trained with the labels of its films, the random network and pixels have seen none. "
         "Strength: how far a cell's features are from their mean over the frame; without these views the direction "
         "probe reached 50.0 % (first try).\n\n"
         "## A point on the digit followed from the first frame, mean error in pixels\n\n"
