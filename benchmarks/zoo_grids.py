@@ -139,6 +139,7 @@ def train(name: str, data: Path, work: Path, minutes: float, device: str | None 
     if first is not None:
         alone = f"{told['frames']['minutes']:g} CPU minutes on single frames"
         also = [f"{told['paths']:g} on paths"] if paths is not None else []
+        model.notes["recipe_of"] = f"stage {2 + len(also)}"
         model.notes["stages"] = [alone, *also, f"{minutes:g} CPU minutes on one core on films"]
         model.save(work / name)
 

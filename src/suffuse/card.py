@@ -24,8 +24,8 @@ def write_card(model: Any) -> str:
         device = f" on {notes['accelerator']}" if "accelerator" in notes else ""
         lines.append(f"- training: {notes['steps']} steps, {notes['seconds']} seconds of computing{device}")
     if "stages" in notes:
-        told = "first" if "tuned" in notes else "last"
-        lines.append(f"- stages (the steps and the recipe are of the {told}): {', then '.join(notes['stages'])}")
+        told = notes.get("recipe_of", "the first")
+        lines.append(f"- stages (the steps and the recipe are of {told}): {', then '.join(notes['stages'])}")
     if "recipe" in notes:
         lines += ["", "## Recipe", "", "```json", json.dumps(notes["recipe"], indent=1), "```"]
     if notes.get("quality"):

@@ -66,14 +66,14 @@ def save(clips: Any, path: Path, held: Any = None, columns: int = 8) -> Path:
 
 
 def generated(report: Report, folder: Path, model: Any) -> None:
-    """Films by label."""
+    """Films from nothing."""
     with report.watch(model) as seen:
-        made = model.sample(8, {"digit": list(range(8))}, steps=10, seed=1)
+        made = model.sample(8, steps=10, seed=1)
     real = films(model, 8)
     report.item(
-        "Moving digits by label",
-        "Eight films: 0 to 7",
-        'suffuse.load("moving-digits").sample(8, given={"digit": digits})',
+        "Moving digits",
+        "Eight films",
+        'suffuse.load("moving-digits").sample(8)',
         {"generated": save(made, folder / "digits.gif"), "real": save(real, folder / "digits_real.gif")},
         seen.calls,
         seen.seconds,
@@ -91,13 +91,13 @@ def along(report: Report, folder: Path, model: Any) -> None:
     angle = np.linspace(0, 2 * np.pi, 16, endpoint=False)
     path = np.stack([0.5 + 0.22 * np.cos(angle), 0.5 + 0.22 * np.sin(angle)], axis=1)
     with report.watch(model) as seen:
-        made = model.sample(4, {"path": path, "digit": [2, 3, 5, 7]}, steps=10, seed=4)
+        made = model.sample(4, {"path": path}, steps=10, seed=4)
     frames = torch.from_numpy(np.stack([c.frames for c in made])).permute(0, 1, 4, 2, 3)
     away = (centres(frames) + 1) / 2 - torch.from_numpy(path)
     report.item(
         "Along a path by hand",
         "Four digits go round in a circle, which no film of theirs did",
-        'model.sample(4, given={"path": circle, "digit": digits})',
+        'model.sample(4, given={"path": circle})',
         save(made, folder / "along.gif", columns=4),
         seen.calls,
         seen.seconds,
