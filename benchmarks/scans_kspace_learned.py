@@ -107,6 +107,39 @@ def widened(draws: np.ndarray, factor: float) -> np.ndarray:
     return mean + factor * (draws - mean)
 
 
+def judged(
+    draw: Any, real: dict[str, np.ndarray], whole: dict[str, np.ndarray], draws: int, trials: Any, waited: float = 0.0
+) -> tuple[list[list[Any]], str]:
+    """Rows of one call, of the mean of draws, of draws spread to hold 90 % and of one draw, and what was tried on validation.
+
+    draw(part, n, (calls, stochasticity, grid, solver)) -> (n, N, H, W); the setting of the best mean of 6 is taken. waited:
+    seconds that every answer took before.
+    """
+    found: dict[str, Any] = {}
+    for setting in trials:
+        score = errors(draw("val", 6, setting).mean(0), real["val"], whole["val"])[0]
+        found[f"{setting[0]} calls, stochasticity {setting[1]:g}, {setting[2]}, {setting[3]}"] = (score, setting)
+        print("  ", setting, score, flush=True)
+    _, best = max(found.values(), key=lambda t: t[0])
+    calls, made = best[0], draw("val", draws, best)
+    factors = [float(f) for f in np.linspace(0.8, 2.6, 19)]
+    held = [spread_figures(widened(made, f), real["val"], whole["val"])[1] for f in factors]
+    factor = factors[int(np.argmin(np.abs(np.array(held) - 0.9)))]
+    test, inside, rows = real["test"], whole["test"], []
+    begun = time.perf_counter()
+    one = draw("test", 1, (1, 0.0, "uniform", "dpmpp2m"))[0]
+    rows.append(["suffuse, one call", *errors(one, test, inside), "", "", 1, waited + time.perf_counter() - begun])
+    begun = time.perf_counter()
+    made = draw("test", draws, best)
+    spent = time.perf_counter() - begun
+    figures = [*errors(made.mean(0), test, inside), *spread_figures(made, test, inside)]
+    rows.append([f"suffuse, mean of {draws} draws", *figures, calls * draws, waited + spent])
+    wide = spread_figures(widened(made, factor), test, inside)
+    rows.append([f"the same, draws spread {factor:.2g} times", *figures[:2], *wide, calls * draws, waited + spent])
+    rows.append(["suffuse, one draw", *errors(made[0], test, inside), "", "", calls, waited + spent / draws])
+    return rows, ", ".join(f"{t} {v[0]:.2f}" for t, v in found.items())
+
+
 def plain_answers(sets: dict[str, Tensor], operator: Any, minutes: float, seed: int, device: str, batch: int) -> Any:
     """Rows of zero-filling and the U-Net, and its note. Trained without changed copies and with 8; kept is what is better on
     validation pictures."""
@@ -165,32 +198,9 @@ def suffuse_answers(
         settings = dict(zip(names, setting, strict=True))
         return drawn(model, first[p][rows], shown[p][rows], operator, n, seed, **settings)
 
-    trials: dict[str, Any] = {}
-    for setting in TRIALS:
-        made = draw("val", 6, setting)
-        score = errors(made.mean(0), real["val"], whole["val"])[0]
-        trials[f"{setting[0]} calls, stochasticity {setting[1]:g}, {setting[2]}, {setting[3]}"] = (score, setting)
-        print("  ", setting, score, flush=True)
-    _, best = max(trials.values(), key=lambda t: t[0])
-    calls = best[0]
-    made = draw("val", draws, best)
-    factors = [float(f) for f in np.linspace(0.8, 2.6, 19)]
-    held = [spread_figures(widened(made, f), real["val"], whole["val"])[1] for f in factors]
-    factor = factors[int(np.argmin(np.abs(np.array(held) - 0.9)))]
-    test, inside, rows = real["test"], whole["test"], []
-    rows.append(["start: kernel ridge regression", *errors(first["test"][:, 0].numpy(), test, inside), "", "", 0, ""])
-    begun = time.perf_counter()
-    one = draw("test", 1, (1, 0.0, "uniform", "dpmpp2m"))[0]
-    rows.append(["suffuse, one call", *errors(one, test, inside), "", "", 1, time.perf_counter() - begun])
-    begun = time.perf_counter()
-    made = draw("test", draws, best)
-    spent = time.perf_counter() - begun
-    figures = [*errors(made.mean(0), test, inside), *spread_figures(made, test, inside)]
-    rows.append([f"suffuse, mean of {draws} draws", *figures, calls * draws, spent])
-    wide = spread_figures(widened(made, factor), test, inside)
-    rows.append([f"the same, draws spread {factor:.2g} times", *figures[:2], *wide, calls * draws, spent])
-    rows.append(["suffuse, one draw", *errors(made[0], test, inside), "", "", calls, spent / draws])
-    tried = ", ".join(f"{t} {v[0]:.2f}" for t, v in trials.items())
+    start_row = ["start: kernel ridge regression", *errors(first["test"][:, 0].numpy(), real["test"], whole["test"])]
+    rows, tried = judged(draw, real, whole, draws, TRIALS)
+    rows.insert(0, [*start_row, "", "", 0, ""])
     return rows, (
         f"suffuse ({size:,} parameters, {steps} steps in {SHARE * minutes:.2g} minutes, of which {fitted:.2g} for the start) is "
         f"shown the pseudo-inverse and a start, a Gaussian process's mean given the measurement ({how}), and asked for what "

@@ -17,9 +17,9 @@ import torch
 import torch.nn.functional as F
 from scans_clock import Clock
 from scans_kspace import lines
-from scans_kspace_learned import PARTS, TRIALS, WIDTH, changed, drawn, model_of, widened
+from scans_kspace_learned import PARTS, TRIALS, WIDTH, changed, drawn, judged, model_of
 from scans_kspace_start import KernelStart
-from scans_plain import Plain, errors, spread_figures
+from scans_plain import Plain, errors
 from tables import table
 from torch import Tensor
 
@@ -110,34 +110,9 @@ def suffuse_answers(
         settings = dict(zip(("steps", "stochasticity", "grid", "solver"), setting, strict=True))
         return drawn(model, first[p], operator.inverse(operator.apply(sets[p])), operator, n, seed, **settings)
 
-    trials: dict[str, Any] = {}
-    for setting in ((1, 0.0, "uniform", "dpmpp2m"), *TRIALS):
-        made = draw("val", 6 if setting[0] > 1 else 1, setting)
-        score = errors(made.mean(0), real["val"], whole["val"])[0]
-        trials[f"{setting[0]} calls, stochasticity {setting[1]:g}, {setting[2]}, {setting[3]}"] = (score, setting)
-        print("  ", setting, score, flush=True)
-    many = {name: v for name, v in trials.items() if v[1][0] > 1}
-    _, best = max(many.values(), key=lambda t: t[0])
-    made = draw("val", draws, best)
-    factors = [float(f) for f in np.linspace(0.8, 2.6, 19)]
-    within = [spread_figures(widened(made, f), real["val"], whole["val"])[1] for f in factors]
-    factor = factors[int(np.argmin(np.abs(np.array(within) - 0.9)))]
-    test, inside, rows = real["test"], whole["test"], []
-    rows.append(
-        ["start: kernel ridge regression", *errors(first["test"][:, 0].numpy(), test, inside), "", "", 0, waited]
-    )
-    begun = time.perf_counter()
-    one = draw("test", 1, (1, 0.0, "uniform", "dpmpp2m"))[0]
-    rows.append(["suffuse, one call", *errors(one, test, inside), "", "", 1, waited + time.perf_counter() - begun])
-    begun = time.perf_counter()
-    made = draw("test", draws, best)
-    spent, calls = time.perf_counter() - begun, best[0]
-    figures = [*errors(made.mean(0), test, inside), *spread_figures(made, test, inside)]
-    rows.append([f"suffuse, mean of {draws} draws", *figures, calls * draws, waited + spent])
-    wide = spread_figures(widened(made, factor), test, inside)
-    rows.append([f"the same, draws spread {factor:.2g} times", *figures[:2], *wide, calls * draws, waited + spent])
-    rows.append(["suffuse, one draw", *errors(made[0], test, inside), "", "", calls, waited + spent / draws])
-    tried = ", ".join(f"{t} {v[0]:.2f}" for t, v in trials.items())
+    start_row = ["start: kernel ridge regression", *errors(first["test"][:, 0].numpy(), real["test"], whole["test"])]
+    rows, tried = judged(draw, real, whole, draws, TRIALS, waited)
+    rows.insert(0, [*start_row, "", "", 0, waited])
     return rows, (
         f"suffuse: {size:,} parameters, {steps} steps; of its {minutes:g} minutes {fitted:.2g} went into the starts of {LEARNT} "
         "masks for all training pictures, each foretold from all others; no changed copies. A start for a new mask is solved for "
