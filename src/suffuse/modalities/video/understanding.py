@@ -45,7 +45,7 @@ def frame_features(
     if noise:
         level = known_level(model, noise)
     layer = model.denoiser.network.backbone.last_up(stage)
-    return _seen_by(model, layer, films, level, noise, seed, batch)
+    return features_of(model, layer, films, level, noise, seed, batch)
 
 
 def frame_codes(
@@ -56,11 +56,13 @@ def frame_codes(
     layer = model.denoiser.network.backbone.code
     if layer is None:
         raise AskError("this model's network has no codes of frames; ask for frame_features.")
-    return _seen_by(model, layer, films, known_level(model, noise) if noise else level, noise, seed, batch)
+    return features_of(model, layer, films, known_level(model, noise) if noise else level, noise, seed, batch)
 
 
-def _seen_by(model: Any, layer: Any, films: Any, level: float, noise: float, seed: int, batch: int) -> Tensor:
-    """(n, T, ...) what a layer answers for each frame of films at a level."""
+def features_of(
+    model: Any, layer: Any, films: Any, level: float = 0.1, noise: float = 0.0, seed: int = 0, batch: int = 32
+) -> Tensor:
+    """What any layer of the network answers for films at a level, (n, ...), or (n, T, ...) where it sees frame by frame."""
     if not 0 < level < 1:
         raise AskError(f"level must lie between 0 and 1, not {level!r}.")
     task, found = _task(model, films, level, noisy=noise > 0), []
@@ -76,7 +78,8 @@ def _seen_by(model: Any, layer: Any, films: Any, level: float, noise: float, see
             model.run(part, steps=1, seed=seed, guidance=1.0, batch=batch, state=state)
     finally:
         hook.remove()
-    return torch.cat(found).unflatten(0, (-1, frames))
+    out = torch.cat(found)
+    return out if len(out) == len(task) else out.unflatten(0, (-1, frames))
 
 
 def dense_features(model: Any, films: Tensor, level: float = 0.1, *, noise: float = 0.0, seed: int = 0) -> Tensor:
