@@ -326,7 +326,7 @@ def main() -> None:
     a.work.mkdir(parents=True, exist_ok=True)
     done: dict[str, Any] = read_json(path) if path.is_file() else {}
     for name, part in (
-        ("classification", lambda: classification(model, a.data, a.count)),
+        ("classification", lambda: classification(model, a.data, 4 * a.count)),
         ("probes", lambda: probes(model, a.data, a.count)),
         ("odd", lambda: oddness(model, a.data, a.films)),
         ("tracking", lambda: tracking(model, a.data, a.films)),
@@ -345,7 +345,8 @@ def main() -> None:
         f"Probes: ridge regression on {LABELLED} labelled films of training digits, {a.count} films of test digits; the view "
         "of each was chosen on 100 films of other training digits:\n"
         + "\n".join(f"- {n}" for n in notes)
-        + "\n\nThe model was trained with the labels of its films, the random network and pixels have seen none. "
+        + f"\n\nThe model itself was asked for {4 * a.count} test films. It was trained with the labels of its films, the "
+        "random network and pixels have seen none. "
         "Strength: how far a cell's features are from their mean over the frame; without these views the direction "
         "probe reached 50.0 % (first try).\n\n"
         "## A point on the digit followed from the first frame, mean error in pixels\n\n"
