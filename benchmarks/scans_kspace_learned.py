@@ -108,15 +108,17 @@ def widened(draws: np.ndarray, factor: float) -> np.ndarray:
 
 
 def judged(
-    draw: Any, real: dict[str, np.ndarray], whole: dict[str, np.ndarray], draws: int, trials: Any, waited: float = 0.0
+    draw: Any, start: Tensor, real: dict[str, np.ndarray], draws: int, waited: float | None = None
 ) -> tuple[list[list[Any]], str]:
-    """Rows of one call, of the mean of draws, of draws spread to hold 90 % and of one draw, and what was tried on validation.
+    """Rows of the start, of one call, of the mean of draws, of draws spread to hold 90 % and of one draw, and what was tried on
+    validation.
 
-    draw(part, n, (calls, stochasticity, grid, solver)) -> (n, N, H, W); the setting of the best mean of 6 is taken. waited:
-    seconds that every answer took before.
+    draw(part, n, (calls, stochasticity, grid, solver)) -> (n, N, H, W); of `TRIALS` the setting of the best mean of 6 is taken.
+    start: (N, 1, H, W) of the test pictures. waited: seconds that the start took, which every answer had to wait for.
     """
+    whole = {p: np.ones(r.shape, bool) for p, r in real.items()}
     found: dict[str, Any] = {}
-    for setting in trials:
+    for setting in TRIALS:
         score = errors(draw("val", 6, setting).mean(0), real["val"], whole["val"])[0]
         found[f"{setting[0]} calls, stochasticity {setting[1]:g}, {setting[2]}, {setting[3]}"] = (score, setting)
         print("  ", setting, score, flush=True)
@@ -125,7 +127,10 @@ def judged(
     factors = [float(f) for f in np.linspace(0.8, 2.6, 19)]
     held = [spread_figures(widened(made, f), real["val"], whole["val"])[1] for f in factors]
     factor = factors[int(np.argmin(np.abs(np.array(held) - 0.9)))]
-    test, inside, rows = real["test"], whole["test"], []
+    test, inside = real["test"], whole["test"]
+    first = errors(start[:, 0].numpy(), test, inside)
+    rows = [["start: kernel ridge regression", *first, "", "", 0, "" if waited is None else waited]]
+    waited = waited or 0.0
     begun = time.perf_counter()
     one = draw("test", 1, (1, 0.0, "uniform", "dpmpp2m"))[0]
     rows.append(["suffuse, one call", *errors(one, test, inside), "", "", 1, waited + time.perf_counter() - begun])
@@ -190,17 +195,14 @@ def suffuse_answers(
     print(f"  suffuse {steps} steps after {clock():.1f} minutes", flush=True)
     size = sum(p.numel() for p in model.denoiser.parameters())
     real = {p: x[p][:, 0].numpy() for p in ("val", "test")}
-    whole = {p: np.ones(r.shape, bool) for p, r in real.items()}
-    real["val"], whole["val"] = real["val"][:120], whole["val"][:120]
+    real["val"] = real["val"][:120]
 
     def draw(p: str, n: int, setting: tuple[int, float, str, str]) -> np.ndarray:
         rows, names = slice(0, len(real[p])), ("steps", "stochasticity", "grid", "solver")
         settings = dict(zip(names, setting, strict=True))
         return drawn(model, first[p][rows], shown[p][rows], operator, n, seed, **settings)
 
-    start_row = ["start: kernel ridge regression", *errors(first["test"][:, 0].numpy(), real["test"], whole["test"])]
-    rows, tried = judged(draw, real, whole, draws, TRIALS)
-    rows.insert(0, [*start_row, "", "", 0, ""])
+    rows, tried = judged(draw, first["test"], real, draws)
     return rows, (
         f"suffuse ({size:,} parameters, {steps} steps in {SHARE * minutes:.2g} minutes, of which {fitted:.2g} for the start) is "
         f"shown the pseudo-inverse and a start, a Gaussian process's mean given the measurement ({how}), and asked for what "

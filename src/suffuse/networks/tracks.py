@@ -45,11 +45,16 @@ def moved(x: Tensor, place: Tensor) -> Tensor:
     return F.grid_sample(x, grid, padding_mode="border", align_corners=False)
 
 
+def coordinates(count: int, device: torch.device | None = None) -> Tensor:
+    """(count,) middles of pixels along an axis that goes from -1 to 1."""
+    return (2 * torch.arange(count, device=device) + 1) / count - 1
+
+
 def where(place: Tensor, level: Tensor, size: tuple[int, int]) -> Tensor:
     """Maps (B, T, 3, H, W): how far each pixel lies from the place (B, T, 2) in columns and in rows, from -1 to 1 across the
     frame, and the level (B, T, 1) at which the place is known."""
     batch, frames = place.shape[:2]
-    rows, columns = (((2 * torch.arange(n, device=place.device) + 1) / n - 1) for n in size)
+    rows, columns = (coordinates(n, place.device) for n in size)
     across = (columns - place[..., :1])[:, :, None, :].expand(batch, frames, *size)
     down = (rows - place[..., 1:])[:, :, :, None].expand(batch, frames, *size)
     known = level.expand(batch, frames, 1)[..., None].expand(batch, frames, *size)

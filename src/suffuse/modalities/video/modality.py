@@ -214,7 +214,7 @@ class Video(LabelledGrid):
     def start(self, task: str, batch: Batch, random: Random, step: int) -> Start:
         if task in ("generate", "label", "inpaint", "classify"):
             start = super().start(task, batch, random, step)
-            return self._told(start, task, batch, random, step)
+            return paths.told(start, task, batch, random, step) if self.config.get("path") else start
         size, frames = batch.x["clip"].shape[:2]
         index = torch.arange(size) if batch.index is None else batch.index
         u = random.uniform((4,), index, step, "frames")
@@ -250,33 +250,11 @@ class Video(LabelledGrid):
             start.held["clip"] = torch.ones((1,) * 5, dtype=torch.bool)
             return start
         start.levels["clip"] = level[:, :, None, None, None]
-        return self._told(start, task, batch, random, step)
-
-    def _told(self, start: Start, task: str, batch: Batch, random: Random, step: int) -> Start:
-        """The start with the path given, but held back from one clip in ten, and from every other that is known in part."""
-        if self.config.get("path"):
-            size = len(batch)
-            index = torch.arange(size) if batch.index is None else batch.index
-            held = random.uniform((), index, step, "path held") < (0.5 if task == "inpaint" else 0.1)
-            start.levels["path"], start.held["path"] = held.float()[:, None, None], held[:, None, None]
-        return start
+        return paths.told(start, task, batch, random, step) if self.config.get("path") else start
 
     def follow(self, task: Task, path: Any = None) -> Task:
-        """Fills in the path of a task's frames: as far as they are known, or as `path` says (see `paths.given_path`)."""
-        scale = self.config.get("path")
-        if not scale:
-            return task
-        x, level = task.x["clip"], task.start.levels["clip"]
-        n, frames = x.shape[:2]
-        found = (level.flatten(2).amax(2).expand(n, frames)[..., None] >= 1).float()
-        values = paths.centres(self.unscale(x))
-        if path is not None:
-            told = paths.given_path(path, n, frames)
-            known = torch.isfinite(told)
-            values, found = torch.where(known, told, values), torch.where(known.all(2, keepdim=True), 0.0, found)
-        task.x["path"], task.start.levels["path"] = paths.scaled(values, scale), found
-        task.given["path"] = found == 0
-        return task
+        """Fills in the path of a task's frames, of models that have one: as far as they are known, or as `path` says."""
+        return paths.follow(self, task, path) if self.config.get("path") else task
 
     def drawn_first(self, model: Any, task: Task, seed: int, free: bool) -> Task:
         return paths.drawn_first(model, task, seed, free) if self.config.get("path") else task

@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from suffuse.diffusion.state import Start
+from suffuse.diffusion.random import Random
+from suffuse.diffusion.state import Batch, Start, Task
 from suffuse.errors import AskError
 from suffuse.modalities.grids import Fields, GridNetwork
 from suffuse.modalities.labelled import Rows
-from suffuse.networks.tracks import PathNetwork, where
+from suffuse.networks.tracks import PathNetwork, coordinates, where
 
 CALLS = 24
 """Calls of the path's network alone when a path is drawn; all of them together cost less than one call of the clip's."""
@@ -24,7 +25,7 @@ def centres(stored: Tensor, chunk: int = 256) -> Tensor:
     """(N, T, 2) column and row, from -1 to 1 across the frame, of the centre of what differs from each frame's median colour, for
     clips (N, T, C, H, W). Empty frames: the middle."""
     out = []
-    rows, columns = (((2 * torch.arange(n) + 1) / n - 1) for n in stored.shape[3:])
+    rows, columns = (coordinates(n) for n in stored.shape[3:])
     for part in stored.split(chunk):
         flat = part.float().flatten(3)
         weight = (flat - flat.median(dim=3, keepdim=True).values).abs().sum(2).unflatten(2, part.shape[3:])
@@ -97,6 +98,30 @@ def given_path(value: Any, n: int, frames: int) -> Tensor:
     return (2 * path - 1).expand(n, frames, 2)
 
 
+def told(start: Start, task: str, batch: Batch, random: Random, step: int) -> Start:
+    """A training start with the path given, but held back from one clip in ten, and from every other that is known in part."""
+    size = len(batch)
+    index = torch.arange(size) if batch.index is None else batch.index
+    held = random.uniform((), index, step, "path held") < (0.5 if task == "inpaint" else 0.1)
+    start.levels["path"], start.held["path"] = held.float()[:, None, None], held[:, None, None]
+    return start
+
+
+def follow(modality: Any, task: Task, path: Any = None) -> Task:
+    """A task with the path of its frames: as far as they are known, or as `path` says (see `given_path`)."""
+    x, level = task.x["clip"], task.start.levels["clip"]
+    n, frames = x.shape[:2]
+    found = (level.flatten(2).amax(2).expand(n, frames)[..., None] >= 1).float()
+    values = centres(modality.unscale(x))
+    if path is not None:
+        wanted = given_path(path, n, frames)
+        known = torch.isfinite(wanted)
+        values, found = torch.where(known, wanted, values), torch.where(known.all(2, keepdim=True), 0.0, found)
+    task.x["path"], task.start.levels["path"] = scaled(values, modality.config["path"]), found
+    task.given["path"] = found == 0
+    return task
+
+
 def drawn_first(model: Any, task: Any, seed: int, free: bool) -> Any:
     """The task with the path that it asks for drawn already, by the path's network alone; or held back, where frames must also
     agree with something that says where things are (`free` False, or frames known in part)."""
@@ -111,7 +136,7 @@ def drawn_first(model: Any, task: Any, seed: int, free: bool) -> Any:
     nothing = torch.ones((1,) * 5, dtype=torch.bool)
     start = Start({**levels, "clip": nothing.float()}, {"clip": nothing, **no_label})
     given = {**task.given, "clip": ~nothing} | {n: ~v for n, v in no_label.items()}
-    alone = replace(task, x=task.x, start=start, given=given)
+    alone = replace(task, start=start, given=given)
     path = model.run(alone, seed=seed, steps=CALLS, batch=max(len(task), 1), guidance=1.0)["path"]
     known = Start({**levels, "path": torch.zeros(len(task), 1, 1)}, held)
     return replace(
